@@ -1,0 +1,142 @@
+"""Every error of eventsrc, named by what whoever catches it must do next.
+
+One tree under `EventsrcError`. The upper half is raised to applications (client, declaration, command line);
+the lower half is internal to a worker: adapters translate a driver's errors into it at their boundary, by one
+table each, and nothing above an adapter sees a driver's exception.
+Messages say what happened, to which key, partition and offset, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class EventsrcError(Exception):
+    """The base of every error that eventsrc raises."""
+
+
+# ---- to applications
+
+
+class Rejected(EventsrcError):  # noqa: N818 - an answer of the domain, not a fault: it reads `raise Rejected("...")`
+    """Raised by a handler: the command is refused. No event, the command is done, the caller is told why.
+
+    `details` are JSON scalars; anything else is turned into text by `str`.
+    """
+
+    def __init__(self, reason: str, **details: Any) -> None:
+        self.reason = reason
+        self.details = details
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        if not self.details:
+            return self.reason
+        return f"{self.reason} ({', '.join(f'{name}={value}' for name, value in self.details.items())})"
+
+
+class DeclarationError(EventsrcError):
+    """A class was declared with mistakes. Fix the class; `mistakes` lists each with its place and mend."""
+
+    def __init__(self, message: str, mistakes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.mistakes = tuple(mistakes)
+
+
+class InvalidCommand(EventsrcError, ValueError):
+    """A command breaks a constraint of its class, or cannot be encoded. Nothing was sent."""
+
+
+class InvalidId(EventsrcError, ValueError):
+    """An aggregate id is not 1-255 bytes of UTF-8 without NUL. Nothing was sent."""
+
+
+class CommandFailed(EventsrcError):
+    """The command was dead-lettered. `reason` is the dead letter's word; `dead_letter` names topic, partition and
+    source offset as text."""
+
+    def __init__(self, reason: str, dead_letter: str, message: str = "") -> None:
+        self.reason = reason
+        self.dead_letter = dead_letter
+        super().__init__(f"{reason}: {message} ({dead_letter})" if message else f"{reason} ({dead_letter})")
+
+
+class IdempotencyConflict(EventsrcError):
+    """The idempotency key was used before with another payload. Nothing was applied."""
+
+
+class OutcomeUnknown(EventsrcError, TimeoutError):
+    """No answer came in time. Send again with the same idempotency key: it takes effect at most once."""
+
+
+class InvalidSettings(EventsrcError, ValueError):
+    """A setting is wrong, or two settings contradict each other."""
+
+
+class SchemaIncompatible(EventsrcError):
+    """A schema cannot read what was written before. `problems` has one line each, with the path to the field."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class TopicsInvalid(EventsrcError):
+    """A topic is missing or configured so that guarantees would not hold. `problems` has one line each."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class Unreachable(EventsrcError):
+    """Kafka or Postgres does not answer. Nothing was changed."""
+
+
+# ---- codec
+
+
+class EncodingError(EventsrcError, ValueError):
+    """A value would not decode to itself. The message names the path to the field."""
+
+
+class DecodingError(EventsrcError, ValueError):
+    """Bytes are not what their schema says: truncated, trailing, too deep, too large."""
+
+
+class UnknownSchema(EventsrcError, LookupError):
+    """A well-framed record names a schema that is not known here: a newer version's, not garbage."""
+
+    def __init__(self, fingerprint: bytes, message: str = "") -> None:
+        self.fingerprint = fingerprint
+        hexadecimal = f"{int.from_bytes(fingerprint, 'little'):016x}"
+        super().__init__(message or f"no schema with fingerprint {hexadecimal} is known here")
+
+
+# ---- inside a worker
+
+
+class WorkerError(EventsrcError):
+    """The base of what adapters raise to the runtime."""
+
+
+class Retriable(WorkerError):
+    """Repeat the identical call."""
+
+
+class AbortRequired(WorkerError):
+    """Abort the transaction: it did not take effect. Then restore, rewind and process again."""
+
+
+class OutcomeInDoubt(WorkerError):
+    """Whether the transaction took effect is not known. Drop the producer and everything that depends on it;
+    a new producer with the same transactional id waits the outcome out; rebuild from the log."""
+
+
+class Fenced(WorkerError):
+    """Another holder of this identity took over. Drop everything; write nothing."""
+
+
+class LogInconsistent(WorkerError):
+    """The log of a partition contradicts itself. Halt the partition; never repair silently."""
