@@ -1,0 +1,1 @@
+"""Shared support of the tests that prove eventsrc from outside: checker, proxy, workers, load, applications."""
