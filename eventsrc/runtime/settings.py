@@ -159,12 +159,13 @@ def _merged_kafka(sources: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
         table = found.get("kafka", {})
         if not isinstance(table, Mapping):
             raise InvalidSettings(f"{source}: kafka must be a table of librdkafka settings")
-        merged.update({name: _kafka_text(value) for name, value in table.items()})
+        merged.update({name: kafka_text(value) for name, value in table.items()})
     refuse_protected(merged)
     return merged
 
 
-def _kafka_text(value: object) -> str:
+def kafka_text(value: object) -> str:
+    """A value as librdkafka's configuration writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

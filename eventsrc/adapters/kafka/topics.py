@@ -14,19 +14,19 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from eventsrc.adapters.kafka.config import client_config
-from eventsrc.errors import TopicsInvalid, Unreachable
+from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, NO_ANSWER, kafka_log, unreachable
+from eventsrc.errors import TopicsInvalid
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 
 if TYPE_CHECKING:
     from eventsrc.model.pipeline import Pipeline
+    from eventsrc.model.settings import PipelineSettings
 
 TopicIds = dict[str, str]
 """Topic name -> Kafka's id of it, as text. A topic that was deleted and created again has another one."""
 
 Role = Literal["commands", "events", "replies", "dead-letter"]
 
-_HOUR_MS = 3_600_000
-_DAY_MS = 24 * _HOUR_MS
 _KAFKA_DEFAULT_MESSAGE_BYTES = 1_048_588
 _FRAMING_BYTES = 65_536  # meta, framing and batch overhead around a command; also what dead-letter headers may add
 _NO_LIMIT = 9_223_372_036_854_775_807
@@ -67,72 +67,85 @@ def planned_topics(pipeline: Pipeline) -> tuple[PlannedTopic, ...]:
     Replies and dead letters have as many partitions as the commands: a client's reply partition and a dead letter's
     partition (its source's, modulo this count) then spread alike.
     """
-    partitions = pipeline.settings.partitions
-    command_bytes = max(_KAFKA_DEFAULT_MESSAGE_BYTES, pipeline.settings.max_command_bytes + _FRAMING_BYTES)
+    settings = pipeline.settings
+    commands, events = _commands(settings), _events(settings)
     planned: list[PlannedTopic] = []
     for aggregate in pipeline.aggregates:
         planned += [
-            PlannedTopic(commands_topic(pipeline.name, aggregate), "commands", partitions, _commands(command_bytes)),
-            PlannedTopic(events_topic(pipeline.name, aggregate), "events", partitions, _events(command_bytes)),
+            PlannedTopic(commands_topic(pipeline.name, aggregate), "commands", settings.partitions, commands),
+            PlannedTopic(events_topic(pipeline.name, aggregate), "events", settings.partitions, events),
         ]
-    dead_letter_bytes = command_bytes + _FRAMING_BYTES
     return (
         *planned,
-        PlannedTopic(replies_topic(pipeline.name), "replies", partitions, _replies(dead_letter_bytes)),
-        PlannedTopic(dead_letter_topic(pipeline.name), "dead-letter", partitions, _dead_letters(dead_letter_bytes)),
+        PlannedTopic(replies_topic(pipeline.name), "replies", settings.partitions, _replies(settings)),
+        PlannedTopic(dead_letter_topic(pipeline.name), "dead-letter", settings.partitions, _dead_letters(settings)),
     )
 
 
-def _commands(max_bytes: int) -> dict[str, str]:
+def commands_message_bytes(settings: PipelineSettings) -> int:
+    """`max.message.bytes` of commands topics: what is oversize must arrive, to be dead-lettered with that reason."""
+    return max(_KAFKA_DEFAULT_MESSAGE_BYTES, settings.max_command_bytes + _FRAMING_BYTES)
+
+
+def dead_letter_message_bytes(settings: PipelineSettings) -> int:
+    """`max.message.bytes` of the dead-letter topic: the largest command with its headers."""
+    return commands_message_bytes(settings) + _FRAMING_BYTES
+
+
+def _commands(settings: PipelineSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(7 * _DAY_MS),
+        "retention.ms": _milliseconds(settings.commands_retention),
+        "retention.bytes": "-1",
         "message.timestamp.type": "LogAppendTime",  # `context.now` is the broker's clock, no client's
-        "max.message.bytes": str(max_bytes),
+        "max.message.bytes": str(commands_message_bytes(settings)),
     }
 
 
-def _events(max_bytes: int) -> dict[str, str]:
+def _events(settings: PipelineSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "compact",
         "message.timestamp.type": "CreateTime",  # the record's timestamp is the event's hybrid time
         "message.timestamp.after.max.ms": str(_NO_LIMIT),  # hybrid time stays ahead after a clock was set back
-        "max.message.bytes": str(max_bytes),
+        "max.message.bytes": str(commands_message_bytes(settings)),
         # Keys are always new: a pass of the cleaner costs much and frees little.
-        "min.cleanable.dirty.ratio": "0.85",
-        "min.compaction.lag.ms": str(3 * _DAY_MS),
-        "max.compaction.lag.ms": str(30 * _DAY_MS),  # an erased event is gone after this
+        "min.cleanable.dirty.ratio": str(settings.min_cleanable_dirty_ratio),
+        "min.compaction.lag.ms": _milliseconds(settings.min_compaction_lag),
+        "max.compaction.lag.ms": _milliseconds(settings.max_compaction_lag),
     }
 
 
-def _replies(max_bytes: int) -> dict[str, str]:
+def _replies(settings: PipelineSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(_HOUR_MS),
-        "max.message.bytes": str(max_bytes),
+        "retention.ms": _milliseconds(settings.replies_retention),
+        "max.message.bytes": str(dead_letter_message_bytes(settings)),
     }
 
 
-def _dead_letters(max_bytes: int) -> dict[str, str]:
+def _dead_letters(settings: PipelineSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(30 * _DAY_MS),
+        "retention.ms": _milliseconds(settings.dead_letter_retention),
         "message.timestamp.after.max.ms": str(_NO_LIMIT),
-        "max.message.bytes": str(max_bytes),
+        "max.message.bytes": str(dead_letter_message_bytes(settings)),
     }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
 
 
 def create_topics(
     pipeline: Pipeline,
     bootstrap_servers: str,
     kafka: Mapping[str, str] | None = None,
-    *,
-    replication_factor: int | None = None,
 ) -> CreatedTopics:
     """Creates what is missing of the pipeline's topics and leaves what exists as it is: safe to repeat.
 
-    `replication_factor` None is the broker's default. Raises `Unreachable`; `TopicsInvalid` where the brokers refuse.
+    Raises `Unreachable`; `TopicsInvalid` where the brokers refuse.
     """
+    replication_factor = pipeline.settings.replication_factor
     admin = _admin(bootstrap_servers, kafka)
     wanted = planned_topics(pipeline)
     durable = {"min.insync.replicas": "2"} if replication_factor is not None and replication_factor >= 3 else {}
@@ -217,7 +230,7 @@ def topic_problems(wanted: PlannedTopic, observed: ObservedTopic | None) -> list
     if observed is None:
         return [f"{wanted.name} does not exist: eventsrc topics create"]
     problems = [*_partition_problems(wanted, observed), *_durability_problems(observed)]
-    problems += _ROLE_CHECKS[wanted.role](wanted, observed.config)
+    problems += _ROLE_CHECKS[wanted.role](wanted.config, observed.config)
     return [f"{wanted.name}: {problem}" for problem in problems]
 
 
@@ -243,38 +256,37 @@ def _durability_problems(observed: ObservedTopic) -> list[str]:
     return problems
 
 
-def _command_problems(wanted: PlannedTopic, config: Mapping[str, str]) -> list[str]:
+def _command_problems(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     return [
-        *_policy(config, "delete"),
-        *_exactly(config, "message.timestamp.type", "LogAppendTime", "a client's clock would decide `context.now`"),
-        *_at_least(config, "retention.ms", _DAY_MS, "commands would be deleted before a stopped worker is back"),
-        *_exactly(config, "retention.bytes", "-1", "commands could be deleted before they are processed"),
-        *_at_least(config, "max.message.bytes", int(wanted.config["max.message.bytes"]), "commands would not fit"),
+        *_exactly(wanted, found, "cleanup.policy", "a command would replace another of its aggregate"),
+        *_exactly(wanted, found, "message.timestamp.type", "a client's clock would decide `context.now`"),
+        *_at_least(wanted, found, "retention.ms", "commands would be deleted before a stopped worker is back"),
+        *_exactly(wanted, found, "retention.bytes", "commands could be deleted before they are processed"),
+        *_at_least(wanted, found, "max.message.bytes", "commands would not fit"),
     ]
 
 
-def _event_problems(wanted: PlannedTopic, config: Mapping[str, str]) -> list[str]:
+def _event_problems(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     return [
-        *_policy(config, "compact"),
-        *_exactly(config, "message.timestamp.type", "CreateTime", "an event's timestamp is its hybrid time"),
-        *_at_least(config, "min.compaction.lag.ms", _HOUR_MS, "copies that prove a fault would vanish before a reader"),
-        *_at_least(config, "max.message.bytes", int(wanted.config["max.message.bytes"]), "events would not fit"),
+        *_exactly(wanted, found, "cleanup.policy", "history would be deleted, or compaction never erase"),
+        *_exactly(wanted, found, "message.timestamp.type", "an event's timestamp is its hybrid time"),
+        *_at_least(wanted, found, "min.compaction.lag.ms", "copies that prove a fault would vanish unread"),
+        *_at_least(wanted, found, "max.message.bytes", "events would not fit"),
     ]
 
 
-def _reply_problems(_: PlannedTopic, config: Mapping[str, str]) -> list[str]:
+def _reply_problems(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     return [
-        *_policy(config, "delete"),
-        *_at_least(config, "retention.ms", _HOUR_MS, "answers would be deleted before a slow caller reads them"),
+        *_exactly(wanted, found, "cleanup.policy", "answers would be kept forever"),
+        *_at_least(wanted, found, "retention.ms", "answers would be deleted before a slow caller reads them"),
     ]
 
 
-def _dead_letter_problems(wanted: PlannedTopic, config: Mapping[str, str]) -> list[str]:
-    needed = int(wanted.config["max.message.bytes"])
+def _dead_letter_problems(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     return [
-        *_policy(config, "delete"),
-        *_at_least(config, "retention.ms", _DAY_MS, "dead letters would be deleted before a person reads them"),
-        *_at_least(config, "max.message.bytes", needed, "a command near the limit could not be dead-lettered"),
+        *_exactly(wanted, found, "cleanup.policy", "a dead letter would replace another of its aggregate"),
+        *_at_least(wanted, found, "retention.ms", "dead letters would be deleted before a person reads them"),
+        *_at_least(wanted, found, "max.message.bytes", "a command near the limit could not be dead-lettered"),
     ]
 
 
@@ -286,21 +298,17 @@ _ROLE_CHECKS = {
 }
 
 
-def _policy(config: Mapping[str, str], wanted: str) -> list[str]:
-    harm = "history would be deleted" if wanted == "compact" else "records with one key would replace one another"
-    return _exactly(config, "cleanup.policy", wanted, harm)
-
-
-def _exactly(config: Mapping[str, str], name: str, wanted: str, harm: str) -> list[str]:
-    found = config.get(name)
-    return [] if found == wanted else [f"{name} is {found}, must be {wanted}: {harm}"]
-
-
-def _at_least(config: Mapping[str, str], name: str, minimum: int, harm: str) -> list[str]:
-    found = _number(config, name, 0)
-    if found >= minimum or (name == "retention.ms" and found == -1):
+def _exactly(wanted: Mapping[str, str], found: Mapping[str, str], name: str, harm: str) -> list[str]:
+    if found.get(name) == wanted[name]:
         return []
-    return [f"{name} is {found:,}, must be at least {minimum:,}: {harm}"]
+    return [f"{name} is {found.get(name)}, must be {wanted[name]}: {harm}"]
+
+
+def _at_least(wanted: Mapping[str, str], found: Mapping[str, str], name: str, harm: str) -> list[str]:
+    value, minimum = _number(found, name, 0), int(wanted[name])
+    if value >= minimum or (name == "retention.ms" and value == -1):
+        return []
+    return [f"{name} is {value:,}, must be at least {minimum:,}: {harm}"]
 
 
 def _number(config: Mapping[str, str], name: str, default: int) -> int:
@@ -309,18 +317,16 @@ def _number(config: Mapping[str, str], name: str, default: int) -> int:
 
 def _admin(bootstrap_servers: str, kafka: Mapping[str, str] | None) -> AdminClient:
     """An admin client whose brokers have answered once. Raises `Unreachable`."""
-    import logging
-
-    admin = AdminClient(client_config(bootstrap_servers, kafka), logger=logging.getLogger("eventsrc.kafka"))
+    admin = AdminClient(client_config(bootstrap_servers, kafka), logger=kafka_log)
     try:
-        admin.list_topics(timeout=_REQUEST_TIMEOUT_S)
+        admin.list_topics(timeout=CONNECT_TIMEOUT_S)
     except KafkaException as error:
-        raise Unreachable(f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}") from error
+        raise unreachable(error, bootstrap_servers) from error
     return admin
 
 
 def _refusal(error: KafkaException, bootstrap_servers: str) -> str:
     reason: KafkaError = error.args[0]
-    if reason.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
-        raise Unreachable(f"Kafka at {bootstrap_servers} does not answer: {reason.str()}") from error
+    if reason.code() in NO_ANSWER:
+        raise unreachable(error, bootstrap_servers) from error
     return str(reason.str())

@@ -1,0 +1,88 @@
+"""Puts commands into Kafka: idempotent, to an explicit partition, with only failures reported.
+
+Knows bytes, topics and partitions; nothing of pipelines, answers or futures.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from eventsrc.adapters.kafka.config import client_config
+from eventsrc.adapters.kafka.connecting import kafka_log, partition_count
+from eventsrc.errors import Unreachable
+
+_QUEUE_FULL_WAIT_S = 0.01
+
+# The broker, or the library before it asked, refused the record: certain that nothing was written.
+_REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION,
+        KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.INVALID_TIMESTAMP,
+    }
+)  # fmt: skip
+
+
+class NotDelivered(NamedTuple):
+    """A command that was not acknowledged. `certain`: it was never written; otherwise it may have been."""
+
+    command_id: bytes
+    certain: bool
+    reason: str
+
+
+class CommandProducer:
+    """`produce` from any thread; `on_failure` is called inside `poll`, which one thread calls often."""
+
+    def __init__(
+        self, bootstrap_servers: str, kafka: Mapping[str, str] | None, on_failure: Callable[[NotDelivered], None]
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._on_failure = on_failure
+        self._producer = Producer(
+            {
+                "linger.ms": 1,
+                "queue.buffering.max.kbytes": 262_144,
+                **client_config(bootstrap_servers, kafka),
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "delivery.report.only.error": True,
+            },
+            logger=kafka_log,
+        )
+
+    def partition_count(self, topic: str) -> int:
+        return partition_count(self._producer, topic, self._bootstrap_servers)
+
+    def produce(self, command_id: bytes, topic: str, partition: int, key: bytes, value: bytes) -> None:
+        """Queue one command. Waits while the queue is full. Raises `Unreachable` where the library refuses it: nothing
+        was sent."""
+        report = functools.partial(self._report, command_id)
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, on_delivery=report)
+                return
+            except BufferError:
+                self._producer.poll(_QUEUE_FULL_WAIT_S)
+            except KafkaException as error:
+                raise Unreachable(f"the command was not sent: {error.args[0].str()}") from error
+
+    def poll(self) -> None:
+        self._producer.poll(0)
+
+    def flush(self, timeout_s: float) -> int:
+        """Waits for acknowledgements; returns how many commands are still without."""
+        return int(self._producer.flush(timeout_s))
+
+    def close(self) -> None:
+        """Drop what is not acknowledged. Each dropped command is reported as uncertain before this returns."""
+        self._producer.purge()
+        self._producer.flush(1.0)
+
+    def _report(self, command_id: bytes, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._on_failure(NotDelivered(command_id, error.code() in _REFUSALS, error.str()))

@@ -1,0 +1,60 @@
+"""Reads the answers to commands from one partition of the replies topic, from its end on.
+
+The position is fixed before the first command names the partition: no answer can come before the reader is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from eventsrc.adapters.kafka.config import client_config
+from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, kafka_log, partition_count, unreachable
+
+_MOST_AT_ONCE = 1000
+
+
+class ReplyReader:
+    """`poll` on one thread. `choice` is any number: modulo the partition count it picks the partition."""
+
+    def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str] | None, topic: str, choice: int) -> None:
+        self._consumer = Consumer(
+            {
+                "fetch.wait.max.ms": 100,
+                "fetch.queue.backoff.ms": 10,
+                **client_config(bootstrap_servers, kafka),
+                "group.id": "eventsrc-replies",  # a name is wanted; no group is joined, nothing is committed
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+            },
+            logger=kafka_log,
+        )
+        try:
+            self.partition = choice % partition_count(self._consumer, topic, bootstrap_servers)
+            place = TopicPartition(topic, self.partition)
+            _, end = self._consumer.get_watermark_offsets(place, timeout=CONNECT_TIMEOUT_S)
+            self._consumer.assign([TopicPartition(topic, self.partition, end)])
+        except KafkaException as error:
+            self._consumer.close()
+            raise unreachable(error, bootstrap_servers) from error
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def poll(self, timeout_s: float) -> Sequence[bytes]:
+        """The answers that have come, waiting up to `timeout_s` for a first one."""
+        messages = self._consumer.consume(1, timeout_s)
+        if messages:
+            messages += self._consumer.consume(_MOST_AT_ONCE, 0)
+        values = []
+        for message in messages:
+            if (error := message.error()) is not None:
+                kafka_log.warning("replies: %s", error.str())
+            elif (value := message.value()) is not None:
+                values.append(value)
+        return values
+
+    def close(self) -> None:
+        self._consumer.close()

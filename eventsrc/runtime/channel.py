@@ -1,0 +1,109 @@
+"""The way of a client's commands out and of their answers back: one producer, one reply reader, one thread.
+
+Knows bytes, topics and waiting commands; what an answer means is the client's. A command is registered as waiting
+before it is produced, and the reply reader stands at its partition's end before the first one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from eventsrc.adapters.kafka.command_producer import CommandProducer, NotDelivered
+from eventsrc.adapters.kafka.reply_reader import ReplyReader
+from eventsrc.codec.control import Reply, read_reply
+from eventsrc.errors import DecodingError, Unreachable
+from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown
+
+_POLL_S = 0.02
+
+logger = logging.getLogger("eventsrc.client")
+
+
+class CommandChannel:
+    """Connects when constructed: raises `Unreachable`, `TopicsInvalid`.
+
+    `send` from any thread. `on_reply` is called on the channel's own thread, with a command that no longer waits; it
+    must end its future, and must not block.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        kafka: Mapping[str, str],
+        replies: str,
+        on_reply: Callable[[WaitingCommand, Reply], None],
+    ) -> None:
+        self._on_reply = on_reply
+        self._waiting = WaitingCommands()
+        self._reader = ReplyReader(bootstrap_servers, kafka, replies, random.randrange(1 << 30))
+        self.reply_partition = self._reader.partition
+        self._producer = CommandProducer(bootstrap_servers, kafka, self._not_delivered)
+        self._stopping = threading.Event()
+        self._idle = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="eventsrc-replies", daemon=True)
+        self._thread.start()
+
+    def partition_count(self, topic: str) -> int:
+        return self._producer.partition_count(topic)
+
+    def send(self, waiting: WaitingCommand, topic: str, partition: int, value: bytes) -> None:
+        """Raises `Unreachable` where the command certainly was not sent; it does not wait then."""
+        self._waiting.add(waiting)
+        try:
+            self._producer.produce(waiting.command_id, topic, partition, waiting.key, value)
+        except BaseException:
+            self._waiting.discard(waiting)
+            raise
+
+    def serves(self, thread: threading.Thread) -> bool:
+        """Whether this is the channel's own thread, which must never wait for an answer."""
+        return thread is self._thread
+
+    def close(self, grace_s: float) -> None:
+        """Waits up to `grace_s` for outstanding answers, then ends the rest as unknown."""
+        deadline = time.monotonic() + grace_s
+        while len(self._waiting) and (left := deadline - time.monotonic()) > 0 and self._thread.is_alive():
+            self._idle.wait(min(left, _POLL_S))
+        self._stopping.set()
+        if not self.serves(threading.current_thread()):
+            self._thread.join()
+        self._producer.close()
+        end_unknown(self._waiting.take_all(), "the client was closed before an answer came")
+        self._reader.close()
+
+    def _serve(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                for value in self._reader.poll(_POLL_S):
+                    self._answered(value)
+                self._producer.poll()
+                expired = self._waiting.take_expired(time.monotonic())
+                for waiting in expired:
+                    end_unknown((waiting,), f"no answer came within {waiting.timeout_s:g} s")
+        except Exception:
+            logger.exception("the client stopped reading answers")
+            end_unknown(self._waiting.take_all(), "the client stopped reading answers")
+            raise
+
+    def _answered(self, value: bytes) -> None:
+        try:
+            reply = read_reply(value)
+        except DecodingError as error:
+            logger.warning("an answer that cannot be read was ignored: %s", error)
+            return
+        waiting = self._waiting.take(reply.command_id)
+        if waiting is not None:  # None: it came too late, or it is for another client of this partition
+            self._on_reply(waiting, reply)
+
+    def _not_delivered(self, failure: NotDelivered) -> None:
+        waiting = self._waiting.take(failure.command_id)
+        if waiting is None:
+            return
+        if failure.certain:
+            waiting.fail(Unreachable(f"{waiting.describe()} was not sent: {failure.reason}"))
+        else:
+            end_unknown((waiting,), f"Kafka did not acknowledge it ({failure.reason})")

@@ -1,0 +1,316 @@
+"""`Client` and `AsyncClient`: send commands and get their outcomes, read aggregates and their history.
+
+A client connects at its first use. Never fork after that: use the spawn start method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
+
+from confluent_kafka import murmur2
+
+from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.control import Reply
+from eventsrc.errors import EncodingError, EventsrcError, InvalidCommand
+from eventsrc.model.identity import check_aggregate_id, command_id_for, random_command_id
+from eventsrc.model.names import commands_topic, replies_topic
+from eventsrc.model.recorded import Outcome, Recorded
+from eventsrc.runtime.channel import CommandChannel
+from eventsrc.runtime.duplicates import DuplicateReader
+from eventsrc.runtime.reading import AggregateReader, check_partition_count
+from eventsrc.runtime.replies import WaitingCommand, outcome_of
+from eventsrc.runtime.settings import Settings, kafka_text, refuse_protected
+
+if TYPE_CHECKING:
+    from eventsrc.model.aggregate import AggregateType
+    from eventsrc.model.pipeline import Pipeline
+
+A = TypeVar("A")
+
+_CLOSE_GRACE_S = 5.0
+_REMEMBERED_OUTCOMES = 65_536
+
+
+class _Route(NamedTuple):
+    """Everything that sending one kind of command to one kind of aggregate needs, looked up once."""
+
+    aggregate: AggregateType
+    topic: str
+    validate: Callable[[Any], None]
+    write: Callable[..., bytes]
+
+
+class Client:
+    """Safe for several threads. Commands to one id take effect in the order in which one thread sends them.
+
+    `bootstrap_servers` and further librdkafka settings (dots as underscores) stand above `settings`, which by default
+    are found as the command line finds them.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        bootstrap_servers: str | None = None,
+        settings: Settings | None = None,
+        **librdkafka: Any,
+    ) -> None:
+        self._pipeline = pipeline
+        self._settings = _client_settings(bootstrap_servers, settings, librdkafka)
+        self._catalog = Catalog(pipeline, self._settings.schemas_dir)
+        self._routes: dict[tuple[type | str, type], _Route] = {}
+        self._checked_topics: set[str] = set()
+        self._sequences: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._connecting = threading.RLock()
+        self._channel: CommandChannel | None = None
+        self._reader: AggregateReader | None = None
+        self._duplicates: DuplicateReader | None = None
+        self._process = os.getpid()
+        self._closed = False
+
+    def send(
+        self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 10.0
+    ) -> Outcome:
+        """Send a command and wait, up to `timeout` seconds, until it is committed.
+
+        Raises `InvalidCommand` or `InvalidId` before anything is sent; `Rejected`; `CommandFailed` once it is
+        dead-lettered; `IdempotencyConflict`; `OutcomeUnknown` when no answer came in time; `Unreachable` or
+        `TopicsInvalid` where it certainly was not sent.
+        """
+        channel = self._channel
+        if channel is not None and channel.serves(threading.current_thread()):
+            raise EventsrcError("send waits for an answer, so it cannot be called in a future's callback: use submit")
+        return self.submit(cls, id, command, idempotency_key=idempotency_key, timeout=timeout).result()
+
+    def submit(
+        self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 60.0
+    ) -> Future[Outcome]:
+        """Send a command without waiting. The future ends as `send` would; it cannot be cancelled, since a command
+        cannot be taken back. What is wrong before sending is raised here."""
+        route = self._routes.get((cls, type(command))) or self._find_route(cls, command)
+        aggregate = route.aggregate
+        key = check_aggregate_id(id)
+        if idempotency_key is None:
+            command_id = random_command_id()
+        else:
+            command_id = command_id_for(self._pipeline.name, aggregate.name, id, idempotency_key)
+        channel = self._channel
+        if channel is None or route.topic not in self._checked_topics or self._process != os.getpid():
+            self._encode(route, command_id, None, command)  # a wrong command is told apart before Kafka is needed
+            channel = self._connected(route.topic)
+        value = self._encode(route, command_id, channel.reply_partition, command)
+        waiting = WaitingCommand(command_id, aggregate, key, time.monotonic() + timeout, timeout)
+        channel.send(waiting, route.topic, murmur2(key, self._pipeline.settings.partitions), value)
+        return waiting.future
+
+    def get(self, cls: type[A], id: str, at: datetime | None = None) -> A | None:
+        """The aggregate's committed state, now or at a past moment; None if it never existed (or not yet).
+
+        Sees every outcome that this client was given. The object is the caller's own. Raises `Unreachable`,
+        `TopicsInvalid`, `LogInconsistent`, `UnknownSchema`.
+        """
+        aggregate, key = self._pipeline.aggregate_type(cls), check_aggregate_id(id)
+        state = self._connected_reader().fold(aggregate, key, at_least=self._seen(aggregate, key), at=at)
+        return cast("A | None", state)
+
+    def history(self, cls: type | str, id: str) -> list[Recorded]:
+        """Every event of the aggregate, in order; empty if it never existed. Sees and raises what `get` does."""
+        aggregate, key = self._pipeline.aggregate_type(cls), check_aggregate_id(id)
+        steps = self._connected_reader().steps(aggregate, key, at_least=self._seen(aggregate, key))
+        return [step.recorded for step in steps]
+
+    def is_ready(self, cls: type | str, command: type) -> bool:
+        """Whether submitting such a command needs no round trip of its own."""
+        route = self._routes.get((cls, command))
+        return self._channel is not None and route is not None and route.topic in self._checked_topics
+
+    def close(self, timeout: float = _CLOSE_GRACE_S) -> None:
+        """Wait up to `timeout` seconds for outstanding answers; what is left ends with `OutcomeUnknown`.
+        May be called again."""
+        self._closed = True
+        if self._process != os.getpid():
+            return  # a forked copy: the threads and sockets are the parent's
+        with self._connecting:
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close(timeout)
+        with self._connecting:
+            duplicates, self._duplicates = self._duplicates, None
+            reader, self._reader = self._reader, None
+        if duplicates is not None:
+            duplicates.close()
+        if reader is not None:
+            reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(_CLOSE_GRACE_S if error is None else 0.0)
+
+    def _encode(self, route: _Route, command_id: bytes, reply_partition: int | None, command: Any) -> bytes:
+        route.validate(command)
+        try:
+            value = route.write(command_id, None, None, time.time_ns() // 1000, reply_partition, command)
+        except EncodingError as error:
+            raise InvalidCommand(f"{type(command).__name__} cannot be encoded: {error}") from error
+        limit = self._pipeline.settings.max_command_bytes
+        if len(value) > limit:
+            raise InvalidCommand(
+                f"{type(command).__name__} takes {len(value):,} bytes encoded; at most {limit:,} are allowed"
+            )
+        return value
+
+    def _find_route(self, cls: type | str, command: Any) -> _Route:
+        aggregate = self._pipeline.aggregate_type(cls)
+        kind = type(command)
+        if kind not in aggregate.handlers:
+            handled = ", ".join(sorted(each.__name__ for each in aggregate.handlers))
+            raise InvalidCommand(f"{aggregate.cls.__name__} handles no {kind.__name__}; it handles {handled}")
+        topic = commands_topic(self._pipeline.name, aggregate.name)
+        validate = self._pipeline.commands[kind].validate
+        route = _Route(aggregate, topic, validate, self._catalog.command_writer(aggregate, kind))
+        self._routes[(cls, kind)] = route
+        return route
+
+    def _connected(self, topic: str) -> CommandChannel:
+        """The channel, once it is known that the commands topic has the partitions that ids are spread over."""
+        self._check_usable()
+        with self._connecting:
+            self._check_usable()
+            channel = self._channel
+            if channel is None:
+                channel = self._channel = CommandChannel(
+                    self._settings.require_bootstrap_servers(),
+                    self._settings.kafka,
+                    replies_topic(self._pipeline.name),
+                    self._answered,
+                )
+            if topic not in self._checked_topics:
+                check_partition_count(topic, channel.partition_count(topic), self._pipeline.settings.partitions)
+                self._checked_topics.add(topic)
+            return channel
+
+    def _connected_reader(self) -> AggregateReader:
+        self._check_usable()
+        return self._open_reader()
+
+    def _open_reader(self) -> AggregateReader:
+        with self._connecting:
+            if self._reader is None:
+                self._reader = AggregateReader(
+                    self._pipeline, self._catalog, self._settings.require_bootstrap_servers(), self._settings.kafka
+                )
+            return self._reader
+
+    def _check_usable(self) -> None:
+        if self._process != os.getpid():
+            raise EventsrcError(
+                "this client was made before a fork and cannot be used after it: make one in each process"
+            )
+        if self._closed:
+            raise EventsrcError("this client is closed")
+
+    def _answered(self, waiting: WaitingCommand, reply: Reply) -> None:
+        """On the channel's thread."""
+        self._remember(waiting, reply.sequence)
+        try:
+            outcome = outcome_of(reply, waiting, self._decode)
+            if outcome.duplicate:
+                self._read_back(waiting, outcome)
+                return
+        except EventsrcError as error:
+            waiting.fail(error)
+        else:
+            waiting.succeed(outcome)
+
+    def _decode(self, aggregate: AggregateType, value: bytes) -> Any:
+        return self._catalog.event_reader(aggregate, value[:10])(value)[1]
+
+    def _read_back(self, waiting: WaitingCommand, outcome: Outcome) -> None:
+        if self._duplicates is None:
+            self._duplicates = DuplicateReader(self._open_reader(), self._pipeline.settings.partitions)
+        self._duplicates.read_back(waiting, outcome)
+
+    def _remember(self, waiting: WaitingCommand, sequence: int) -> None:
+        place = (waiting.aggregate.name, waiting.key)
+        known = self._sequences.pop(place, 0)
+        self._sequences[place] = max(sequence, known)
+        if len(self._sequences) > _REMEMBERED_OUTCOMES:
+            self._sequences.popitem(last=False)
+
+    def _seen(self, aggregate: AggregateType, key: bytes) -> int:
+        return self._sequences.get((aggregate.name, key), 0)
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same contract, awaited. One event loop at a time."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        bootstrap_servers: str | None = None,
+        settings: Settings | None = None,
+        **librdkafka: Any,
+    ) -> None:
+        self._client = Client(pipeline, bootstrap_servers, settings, **librdkafka)
+
+    async def send(
+        self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 10.0
+    ) -> Outcome:
+        """As `Client.send`. Cancelling it stops the wait, not the command."""
+        return await asyncio.wrap_future(
+            await self.submit(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
+        )
+
+    async def submit(
+        self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 60.0
+    ) -> Future[Outcome]:
+        """As `Client.submit`: returns once the command is queued."""
+
+        def submit() -> Future[Outcome]:
+            return self._client.submit(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
+
+        if self._client.is_ready(cls, type(command)):
+            return submit()
+        return await asyncio.to_thread(submit)
+
+    async def get(self, cls: type[A], id: str, at: datetime | None = None) -> A | None:
+        return await asyncio.to_thread(self._client.get, cls, id, at)
+
+    async def history(self, cls: type | str, id: str) -> AsyncIterator[Recorded]:
+        for recorded in await asyncio.to_thread(self._client.history, cls, id):
+            yield recorded
+
+    async def close(self, timeout: float = _CLOSE_GRACE_S) -> None:
+        await asyncio.to_thread(self._client.close, timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close(_CLOSE_GRACE_S if error is None else 0.0)
+
+
+def _client_settings(
+    bootstrap_servers: str | None, settings: Settings | None, librdkafka: Mapping[str, Any]
+) -> Settings:
+    own = {name.replace("_", "."): kafka_text(value) for name, value in librdkafka.items()}
+    refuse_protected(own)
+    address = bootstrap_servers or own.get("bootstrap.servers")
+    if settings is None:
+        settings = Settings.resolve({"bootstrap_servers": address})
+    return replace(settings, bootstrap_servers=address or settings.bootstrap_servers, kafka={**settings.kafka, **own})

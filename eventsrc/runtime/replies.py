@@ -1,0 +1,165 @@
+"""Commands that wait for their answers, and what an answer means to the caller.
+
+Pure bookkeeping: no Kafka, no clock of its own. Safe for several threads. Each waiting command ends exactly once: by
+its answer, by a failed delivery, by its deadline, or by the client's close; whatever comes later is ignored.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventsrc.codec.control import Reply
+from eventsrc.errors import CommandFailed, EventsrcError, IdempotencyConflict, OutcomeUnknown, Rejected
+from eventsrc.model.aggregate import AggregateType
+from eventsrc.model.recorded import Outcome
+
+EventDecoder = Callable[[AggregateType, bytes], Any]
+"""One framed event of an aggregate -> the event."""
+
+
+@dataclass(slots=True, eq=False)
+class WaitingCommand:
+    """A command that was sent and not answered yet."""
+
+    command_id: bytes
+    aggregate: AggregateType
+    key: bytes
+    deadline_s: float
+    timeout_s: float
+    future: Future[Outcome] = field(default_factory=lambda: _uncancellable())
+    done: bool = False
+
+    def succeed(self, outcome: Outcome) -> None:
+        self.future.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        self.future.set_exception(error)
+
+    def describe(self) -> str:
+        return f'command {uuid.UUID(bytes=self.command_id)} to {self.aggregate.name} "{self.key.decode()}"'
+
+
+def _uncancellable() -> Future[Outcome]:
+    """A command that was sent cannot be taken back, so its future refuses to be cancelled."""
+    future: Future[Outcome] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+class WaitingCommands:
+    """All commands of one client that wait. The same command id may wait several times (one idempotency key sent
+    twice): answers come in the order of sending, since one id has one partition."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[bytes, deque[WaitingCommand]] = {}
+        self._by_timeout: dict[float, deque[WaitingCommand]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, waiting: WaitingCommand) -> None:
+        with self._lock:
+            same = self._by_id.get(waiting.command_id)
+            if same is None:
+                self._by_id[waiting.command_id] = deque((waiting,))
+            else:
+                same.append(waiting)
+            # One queue per timeout is in order of deadlines; ended commands leave it from its left.
+            queue = self._by_timeout.get(waiting.timeout_s)
+            if queue is None:
+                queue = self._by_timeout[waiting.timeout_s] = deque()
+            queue.append(waiting)
+
+    def take(self, command_id: bytes) -> WaitingCommand | None:
+        """The longest waiting command with this id, which from now on no longer waits; None if none does."""
+        with self._lock:
+            same = self._by_id.get(command_id)
+            if same is None:
+                return None
+            waiting = same.popleft()
+            waiting.done = True
+            if not same:
+                del self._by_id[command_id]
+            return waiting
+
+    def discard(self, waiting: WaitingCommand) -> bool:
+        """Remove this very command. False if it had ended already."""
+        with self._lock:
+            return self._remove(waiting)
+
+    def take_expired(self, now_s: float) -> list[WaitingCommand]:
+        expired = []
+        with self._lock:
+            for timeout_s, queue in list(self._by_timeout.items()):
+                while queue and (queue[0].done or queue[0].deadline_s <= now_s):
+                    waiting = queue.popleft()
+                    if self._remove(waiting):
+                        expired.append(waiting)
+                if not queue:
+                    del self._by_timeout[timeout_s]
+        return expired
+
+    def take_all(self) -> list[WaitingCommand]:
+        with self._lock:
+            left = [waiting for same in self._by_id.values() for waiting in same]
+            for waiting in left:
+                waiting.done = True
+            self._by_id.clear()
+            self._by_timeout.clear()
+        return left
+
+    def _remove(self, waiting: WaitingCommand) -> bool:
+        if waiting.done:
+            return False
+        waiting.done = True
+        same = self._by_id[waiting.command_id]
+        same.remove(waiting)
+        if not same:
+            del self._by_id[waiting.command_id]
+        return True
+
+
+def outcome_of(reply: Reply, waiting: WaitingCommand, decode: EventDecoder) -> Outcome:
+    """What the answer tells: an outcome, without events for a duplicate. Raises `Rejected`, `CommandFailed` or
+    `IdempotencyConflict`; `OutcomeUnknown` for a status that only a newer version knows."""
+    if reply.status in ("ok", "duplicate"):
+        events = tuple(decode(waiting.aggregate, event) for event in reply.events)
+        return Outcome(uuid.UUID(bytes=reply.command_id), events, reply.sequence, reply.status == "duplicate")
+    raise _refusal(reply, waiting)
+
+
+def _refusal(reply: Reply, waiting: WaitingCommand) -> EventsrcError:
+    reason = reply.reason or "no reason was given"
+    if reply.status == "rejected":
+        return Rejected(reason, **reply.details)
+    if reply.status == "failed":
+        return failed_command(reason, reply.details)
+    if reply.status == "conflict":
+        return IdempotencyConflict(
+            f"{waiting.describe()}: its idempotency key was used before with another payload (it took effect at sequence "
+            f"{reply.sequence}). Nothing was applied; use a new key for a new command"
+        )
+    return OutcomeUnknown(
+        f"{waiting.describe()}: answered with status {reply.status!r}, which this version does not know"
+    )
+
+
+def failed_command(reason: str, details: dict[str, Any]) -> CommandFailed:
+    """`details` name the command's own place (topic, partition, offset), and what the worker saw."""
+    place = [str(details[name]) for name in ("topic", "partition") if name in details]
+    dead_letter = "/".join(place) or "its place was not given"
+    if "offset" in details:
+        dead_letter += f" offset {details['offset']}"
+    return CommandFailed(reason, dead_letter, str(details.get("message", "")))
+
+
+def end_unknown(commands: Iterable[WaitingCommand], why: str) -> None:
+    for waiting in commands:
+        waiting.fail(OutcomeUnknown(f"{waiting.describe()}: {why}; send it again with the same idempotency key"))
