@@ -1,0 +1,148 @@
+"""Fixtures that all tests share: real services for the whole session, names of one's own for each test.
+
+`tests/integration` and `tests/fault` get their markers from where they stand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from eventsrc.localstack.distribution import KafkaDistribution, prepare
+from eventsrc.localstack.kafka import KafkaBroker
+from eventsrc.localstack.provision import cache_directory
+from eventsrc.localstack.services import Services
+from eventsrc.localstack.stack import LocalStack, given_services, resolve_services
+from eventsrc.localstack.training import train
+
+hypothesis.settings.register_profile("default", deadline=None, max_examples=100)
+# The same examples in every run: a red build is red for its change.
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True, database=None)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=5_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+_HERE = Path(__file__).parent
+_MARKED_DIRECTORIES = ("integration", "fault")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            directory = item.path.relative_to(_HERE).parts[0]
+            if directory in _MARKED_DIRECTORIES:
+                item.add_marker(directory)
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """Kafka and Postgres: the ones that the environment names, else a local stack for this session."""
+    given = given_services()
+    if given.kafka and given.postgres:
+        yield given
+        return
+    directory = Path(tempfile.mkdtemp(prefix="eventsrc-tests-"))
+    directory.chmod(0o755)  # run by root, Postgres has another account, which must get in
+    stack = LocalStack(directory, report=print)
+    try:
+        yield resolve_services(stack, given)
+    finally:
+        stack.stop()
+        stack.wipe()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def kafka(services: Services) -> str:
+    """Bootstrap servers of a real broker, shared by the session: use topics and groups of your own."""
+    return services.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def postgres_server(services: Services) -> str:
+    """URL of a real server's maintenance database. Tests want `database_url`."""
+    return services.database_url
+
+
+@pytest.fixture
+def database_url(postgres_server: str, unique_name: Callable[[str], str]) -> Iterator[str]:
+    """URL of an empty database of the test's own; dropped after it, with whoever is still connected."""
+    import psycopg
+    from psycopg import sql
+
+    name = unique_name("test").replace("-", "_")
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield _with_database(postgres_server, name)
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _with_database(url: str, name: str) -> str:
+    """The URL with its path replaced. By text: the standard library drops an empty host."""
+    return re.sub(r"^([a-z+]+://[^/?]*)(/[^?]*)?", rf"\g<1>/{name}", url, count=1)
+
+
+@pytest.fixture
+def unique_name() -> Callable[[str], str]:
+    """Makes names that no other test and no other run has: `unique_name("bank")` is `bank-1f0c...`."""
+    return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def pipeline_name(unique_name: Callable[[str], str]) -> str:
+    """A pipeline name of the test's own, so that its topics, group and transactional ids are too."""
+    return unique_name("test")
+
+
+@pytest.fixture
+def topic(kafka: str, create_topic: Callable[..., str]) -> str:
+    """A new topic of one partition."""
+    return create_topic()
+
+
+@pytest.fixture
+def create_topic(kafka: str, unique_name: Callable[[str], str]) -> Callable[..., str]:
+    """Creates a topic of the test's own and returns its name: `create_topic(partitions=8, config={...})`."""
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+
+    def create(partitions: int = 1, config: dict[str, str] | None = None, prefix: str = "test") -> str:
+        name = unique_name(prefix)
+        admin = AdminClient({"bootstrap.servers": kafka})
+        admin.create_topics([NewTopic(name, partitions, 1, config=config or {})])[name].result(30)
+        return name
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def kafka_distribution() -> KafkaDistribution:
+    """Kafka ready to start, for tests that run a broker of their own."""
+    cache = cache_directory(fallback=Path(tempfile.gettempdir()) / f"eventsrc-cache-{os.getuid()}")
+    return prepare(cache, print, train)
+
+
+@pytest.fixture
+def own_broker(kafka_distribution: KafkaDistribution, tmp_path: Path) -> Iterator[Callable[..., KafkaBroker]]:
+    """Makes brokers of the test's own, to be killed, paused and restarted: `own_broker(properties={...}).start()`.
+
+    Takes `KafkaBroker`'s keywords; `name` tells several apart. They are stopped after the test.
+    """
+    brokers: list[KafkaBroker] = []
+
+    def make(name: str = "broker", **options: object) -> KafkaBroker:
+        broker = KafkaBroker(tmp_path / name, kafka_distribution, **options)  # type: ignore[arg-type]  # passed through
+        brokers.append(broker)
+        return broker
+
+    yield make
+    for broker in brokers:
+        broker.stop()
