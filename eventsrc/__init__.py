@@ -1,0 +1,78 @@
+"""Event-sourced stream processing on Kafka: aggregates as Python classes, exactly once, recoverable, replayable.
+
+The names that applications use. Each is loaded when it is first asked for, so that a worker's way to its consumer
+group does not pass through the client, nor a client's through the worker.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventsrc.errors import (
+        CommandFailed,
+        DeclarationError,
+        EventsrcError,
+        IdempotencyConflict,
+        InvalidCommand,
+        InvalidId,
+        InvalidSettings,
+        OutcomeUnknown,
+        Rejected,
+        SchemaIncompatible,
+        TopicsInvalid,
+        Unreachable,
+    )
+    from eventsrc.model.aggregate import Aggregate
+    from eventsrc.model.methods import apply, compensate, handle
+    from eventsrc.model.pipeline import Pipeline
+    from eventsrc.model.recorded import Context, EventMeta, Outcome, Recorded
+    from eventsrc.runtime.client import AsyncClient, Client
+
+__all__ = [
+    "Aggregate",
+    "AsyncClient",
+    "Client",
+    "CommandFailed",
+    "Context",
+    "DeclarationError",
+    "EventMeta",
+    "EventsrcError",
+    "IdempotencyConflict",
+    "InvalidCommand",
+    "InvalidId",
+    "InvalidSettings",
+    "Outcome",
+    "OutcomeUnknown",
+    "Pipeline",
+    "Recorded",
+    "Rejected",
+    "SchemaIncompatible",
+    "TopicsInvalid",
+    "Unreachable",
+    "apply",
+    "compensate",
+    "handle",
+]
+
+_HOMES = {
+    "eventsrc.model.aggregate": ("Aggregate",),
+    "eventsrc.model.methods": ("apply", "compensate", "handle"),
+    "eventsrc.model.pipeline": ("Pipeline",),
+    "eventsrc.model.recorded": ("Context", "EventMeta", "Outcome", "Recorded"),
+    "eventsrc.runtime.client": ("AsyncClient", "Client"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'eventsrc' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF.get(name, "eventsrc.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,432 @@
+"""Python annotations -> descriptions of field types.
+
+Owns which annotations may be used and what to write instead of the others. Knows pydantic only by the look of its
+constraint objects, so that an application without constraints never imports it.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import sys
+import types
+import typing
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args, get_origin
+from uuid import UUID
+
+from eventsrc.model import names
+from eventsrc.model.types import (
+    MISSING,
+    DecimalScaled,
+    DictOf,
+    EnumOf,
+    Field,
+    FieldType,
+    ListOf,
+    LiteralOf,
+    Primitive,
+    PrimitiveKind,
+    RecordOf,
+    RecordType,
+    SetOf,
+    TupleOf,
+    UnionOf,
+)
+
+MAX_DECIMAL_DIGITS = 38
+
+_PRIMITIVES: dict[Any, PrimitiveKind] = {
+    type(None): "null",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "str",
+    bytes: "bytes",
+    UUID: "uuid",
+    datetime: "datetime",
+    date: "date",
+    time: "time",
+    timedelta: "timedelta",
+    Decimal: "decimal-text",
+}
+
+# What people write, and what says the same with a type that can be read back exactly.
+_INSTEAD: dict[Any, str] = {
+    list: "list[str]",
+    dict: "dict[str, str]",
+    tuple: "tuple[str, ...]",
+    set: "set[str]",
+    frozenset: "frozenset[str]",
+    bytearray: "bytes",
+    memoryview: "bytes",
+    complex: "tuple[float, float]",
+    collections.abc.Sequence: "list[...]",
+    collections.abc.Iterable: "list[...]",
+    collections.abc.Collection: "list[...]",
+    collections.abc.MutableSequence: "list[...]",
+    collections.abc.Mapping: "dict[str, ...]",
+    collections.abc.MutableMapping: "dict[str, ...]",
+    collections.abc.Set: "set[...]",
+    collections.abc.MutableSet: "set[...]",
+}
+
+
+class Unreadable(Exception):  # noqa: N818 - never leaves the model: it becomes a mistake with a place
+    """An annotation that is no field type. `instead` is an annotation to write in its place, or a mend in words."""
+
+    def __init__(self, problem: str, instead: str) -> None:
+        self.problem = problem
+        self.instead = instead
+        super().__init__(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The names an annotation may use: those of the module, and of the function in which the class is declared."""
+
+    module: dict[str, Any]
+    function: Mapping[str, Any]
+
+    def of(self, cls: type) -> Scope:
+        """The scope of another class's annotations, which may come from another module."""
+        module = sys.modules.get(cls.__module__)
+        same = module is None or vars(module) is self.module or self.module.get("__name__") == cls.__module__
+        return self if same else Scope(vars(module), self.function)
+
+    def resolve(self, annotation: Any, body: Mapping[str, Any] | None = None) -> Any:
+        """The object that an annotation, maybe given as text, stands for; `body` is its class's. Raises whatever
+        evaluating it raises: `NameError` for a name that is not (yet) known."""
+
+        def holder() -> None: ...
+
+        holder.__annotations__ = {"annotation": annotation}
+        # The class's body comes last: a field named like its type (`date: date = ...`) must not hide it.
+        local = ChainMap(*([dict(self.function)] if self.function else []), self.module, dict(body or {}))
+        return typing.get_type_hints(holder, self.module, local, include_extras=True)["annotation"]
+
+
+def own_annotations(cls: type) -> dict[str, Any]:
+    """As written in the class's own body, unresolved where that was asked for."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return dict(vars(cls).get("__annotations__", {}))
+
+
+class TypeReader:
+    """Reads the annotations of one class. `constrained` becomes true once one of them carries a constraint."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.constrained = False
+        self._scope = scope
+        self._open: list[type] = []
+        self._named: dict[str, type] = {}
+
+    def read(self, annotation: Any, places: int | None = None) -> FieldType:
+        """`annotation` is resolved. Raises `Unreadable`."""
+        annotation = without_wrapping(annotation)
+        if get_origin(annotation) is Annotated:
+            inner, *metadata = get_args(annotation)
+            return self.read(inner, self._constraints(metadata, places))
+        if annotation is Decimal and places is not None:
+            return DecimalScaled(places)
+        kind = _PRIMITIVES.get(annotation) if isinstance(annotation, collections.abc.Hashable) else None
+        if kind is not None:
+            return Primitive(kind)
+        origin = get_origin(annotation)
+        if origin is typing.Union or origin is types.UnionType:
+            return self._union(get_args(annotation), places)
+        if origin is Literal:
+            return _literal(get_args(annotation))
+        if origin is not None:
+            return self._generic(annotation, origin, places)
+        if isinstance(annotation, type):
+            return self._class(annotation)
+        raise _refused(annotation)
+
+    def _constraints(self, metadata: list[Any], places: int | None) -> int | None:
+        for item in metadata:
+            if isinstance(item, str) or (isinstance(item, type) and item.__module__ == "builtins"):
+                continue  # documentation, or a marker of somebody else's
+            if getattr(item, "alias", None) or getattr(item, "validation_alias", None):
+                raise Unreadable(
+                    "an alias of pydantic's has no meaning in a log.",
+                    'field(metadata={"aliases": ["old_name"]}) as the default names what older writers used',
+                )
+            self.constrained = self.constrained or _is_constraint(item)
+            for part in (item, *getattr(item, "metadata", ())):
+                places = getattr(part, "decimal_places", places)
+        if places is not None and not 0 <= places <= MAX_DECIMAL_DIGITS:
+            raise Unreadable(
+                f"decimal_places={places} is outside 0..38.", "Annotated[Decimal, Field(decimal_places=2)]"
+            )
+        return places
+
+    def _generic(self, annotation: Any, origin: Any, places: int | None) -> FieldType:
+        arguments = get_args(annotation)
+        if origin is list:
+            return ListOf(self.read(arguments[0], places))
+        if origin in (set, frozenset):
+            return SetOf(self.read(arguments[0], places), frozen=origin is frozenset)
+        if origin is dict:
+            if without_wrapping(arguments[0]) is not str:
+                raise Unreadable(
+                    f"the keys of a dict are str, not {shown(arguments[0])}.", f"dict[str, {shown(arguments[1])}]"
+                )
+            return DictOf(self.read(arguments[1], places))
+        if origin is tuple and arguments and arguments != ((),):
+            variadic = len(arguments) == 2 and arguments[1] is Ellipsis
+            items = arguments[:1] if variadic else arguments
+            return TupleOf(tuple(self.read(item, places) for item in items), variadic)
+        raise _refused(annotation, origin)
+
+    def _union(self, arguments: tuple[Any, ...], places: int | None) -> FieldType:
+        members: list[FieldType] = []
+        for argument in arguments:
+            read = self.read(argument, places)
+            members.extend(read.members if isinstance(read, UnionOf) else [read])
+        members = list(dict.fromkeys(members))
+        taken: dict[Any, FieldType] = {}
+        for member in members:
+            twin = taken.setdefault(_told_apart_by(member), member)
+            if twin is not member:
+                raise Unreadable(
+                    f"a value does not tell which of {described(twin)} and {described(member)} it is.",
+                    "a dataclass for each of them, and the union of those classes",
+                )
+        members.sort(key=lambda member: member != Primitive("null"))
+        return members[0] if len(members) == 1 else UnionOf(tuple(members))
+
+    def _class(self, cls: type) -> FieldType:
+        if issubclass(cls, enum.Enum):
+            self._name_once(cls)
+            return _enum(cls)
+        if dataclasses.is_dataclass(cls):
+            return RecordOf(self.record(cls))
+        raise _refused(cls)
+
+    def _name_once(self, cls: type) -> None:
+        other = self._named.setdefault(cls.__name__, cls)
+        if other is not cls:
+            raise Unreadable(
+                f"two classes named {cls.__name__} meet here ({other.__module__} and {cls.__module__}).",
+                "another name for one of them: both would be one type in the schema",
+            )
+
+    def record(self, cls: type) -> RecordType:
+        """A nested dataclass. Raises `Unreadable`, for the first field that is none."""
+        if cls in self._open:
+            raise Unreadable(
+                f"{cls.__name__} holds itself.", "the id of the other one, or a flat list: a schema has a fixed depth"
+            )
+        self._name_once(cls)
+        if not names.is_avro_name(cls.__name__):
+            raise Unreadable(f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name")
+        self._open.append(cls)
+        try:
+            return RecordType(cls, cls.__name__, tuple(self._nested_field(cls, field) for field in _fields(cls)))
+        finally:
+            self._open.pop()
+
+    def _nested_field(self, cls: type, field: dataclasses.Field[Any]) -> Field:
+        owner = next(base for base in cls.__mro__ if field.name in own_annotations(base))
+        within = f"{cls.__name__}.{field.name}"
+        if not field.init or field.kw_only:
+            raise Unreadable(
+                f"{within} is not given by position.", "a plain field: init=False and kw_only are not used"
+            )
+        if not names.is_avro_name(field.name):
+            raise Unreadable(f"the name {within} is not ASCII, as Avro wants.", "an ASCII name")
+        try:
+            resolved = self._scope.of(owner).resolve(own_annotations(owner)[field.name], vars(owner))
+            read = self.read(resolved)
+        except Unreadable as error:
+            raise Unreadable(f"in {within}: {error.problem}", error.instead) from error
+        except Exception as error:
+            raise Unreadable(f"in {within}: {unresolved(own_annotations(owner)[field.name], error)}", "") from error
+        return Field(
+            field.name,
+            read,
+            MISSING if field.default is dataclasses.MISSING else field.default,
+            None if field.default_factory is dataclasses.MISSING else field.default_factory,
+            tuple(field.metadata.get("aliases", ())),
+        )
+
+
+def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(cls)
+
+
+def unresolved(annotation: Any, error: Exception) -> str:
+    """A sentence on why an annotation cannot be evaluated."""
+    text = annotation if isinstance(annotation, str) else shown(annotation)
+    if isinstance(error, NameError):
+        return f"`{text}` uses {error.name or 'a name'}, which is not known where the class is decorated."
+    return f"`{text}` cannot be evaluated ({type(error).__name__}: {error})."
+
+
+def shown(annotation: Any) -> str:
+    """An annotation as people write it."""
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return "None" if annotation is type(None) else annotation.__name__
+    if annotation is Ellipsis:
+        return "..."
+    origin = get_origin(annotation)
+    if origin is typing.Union or origin is types.UnionType:
+        return " | ".join(shown(argument) for argument in get_args(annotation))
+    if origin is not None and origin is not Literal and origin is not Annotated:
+        return (
+            f"{getattr(origin, '__name__', origin)}[{', '.join(shown(argument) for argument in get_args(annotation))}]"
+        )
+    return str(annotation).replace("typing.", "")
+
+
+def described(field_type: FieldType) -> str:
+    """A field type as people would write its annotation."""
+    match field_type:
+        case Primitive(kind):
+            return {"null": "None", "uuid": "UUID", "decimal-text": "Decimal"}.get(kind, kind)
+        case DecimalScaled(places):
+            return f"Decimal with {places} places"
+        case EnumOf(cls):
+            return cls.__name__
+        case RecordOf(record):
+            return record.cls.__name__
+        case LiteralOf(values):
+            return f"Literal[{', '.join(map(repr, values))}]"
+        case ListOf(item):
+            return f"list[{described(item)}]"
+        case SetOf(item, frozen):
+            return f"{'frozenset' if frozen else 'set'}[{described(item)}]"
+        case TupleOf(items, variadic):
+            return f"tuple[{', '.join(map(described, items))}{', ...' if variadic else ''}]"
+        case DictOf(value):
+            return f"dict[str, {described(value)}]"
+        case UnionOf(members):
+            return " | ".join(map(described, members))
+        case _:
+            return str(field_type)
+
+
+def without_wrapping(annotation: Any) -> Any:
+    """Without what only a type checker sees: NewType, `type X = ...`, Final; `None` as its class."""
+    while True:
+        if annotation is None:
+            return type(None)
+        if isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        elif get_origin(annotation) is typing.Final:
+            (annotation,) = get_args(annotation)
+        else:
+            return annotation
+
+
+def _is_constraint(item: Any) -> bool:
+    """Whether pydantic would check something for this metadata: its own validators, and annotated_types."""
+    parts = getattr(item, "metadata", None)
+    if parts is not None and type(item).__name__ == "FieldInfo":
+        return any(_is_constraint(part) for part in parts)
+    root = type(item).__module__.partition(".")[0]
+    return root in ("pydantic", "annotated_types") or hasattr(item, "__get_pydantic_core_schema__")
+
+
+def _literal(values: tuple[Any, ...]) -> LiteralOf:
+    kinds = {type(value) for value in values}
+    if len(kinds) == 1 and kinds <= {str, int, bool}:
+        return LiteralOf(tuple(values))
+    if any(isinstance(value, enum.Enum) for value in values):
+        raise Unreadable("Literal with members of an Enum.", type(values[0]).__name__)
+    raise Unreadable(
+        f"the values of {shown(Literal[values])} are of different kinds: all have to be str, or all int, or all bool.",
+        'Literal["a", "b"], with `| None` outside where it may be absent',
+    )
+
+
+def _enum(cls: type[enum.Enum]) -> EnumOf:
+    if not list(cls):
+        raise Unreadable(f"{cls.__name__} has no members.", f"at least one member in {cls.__name__}")
+    if issubclass(cls, enum.Flag):
+        raise Unreadable(f"{cls.__name__} is a Flag, whose combinations have no name.", "set[...] of an Enum")
+    if not names.is_avro_name(cls.__name__):
+        raise Unreadable(f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name")
+    for name in cls.__members__:
+        if not names.is_avro_name(name):
+            raise Unreadable(
+                f"{cls.__name__}.{name} is no Avro symbol: letters, digits and _, not beginning with a digit.",
+                f"an ASCII name for {cls.__name__}.{name}",
+            )
+    return EnumOf(cls)
+
+
+def _told_apart_by(member: FieldType) -> Any:
+    """What of a value's class a union goes by. Exactly its class, so bool is not int, and int is not float."""
+    match member:
+        case Primitive(kind):
+            return "decimal" if kind == "decimal-text" else kind
+        case DecimalScaled():
+            return "decimal"
+        case LiteralOf(values):
+            return type(values[0]).__name__
+        case EnumOf(cls):
+            return cls
+        case RecordOf(record):
+            return record.cls
+        case ListOf():
+            return "list"
+        case SetOf():
+            return "frozenset" if member.frozen else "set"
+        case TupleOf():
+            return "tuple"
+        case _:
+            return "dict"
+
+
+def _refused(annotation: Any, origin: Any = None) -> Unreadable:
+    text = shown(annotation)
+    if origin is None and annotation in _bare:
+        return Unreadable(f"`{text}` does not say what it holds.", _INSTEAD[annotation])
+    instead = _INSTEAD.get(origin or annotation) if isinstance(origin or annotation, collections.abc.Hashable) else None
+    if instead is not None:
+        return Unreadable(f"`{text}` does not say which class comes back from the log.", instead)
+    if annotation is Any or annotation is object:
+        return Unreadable(
+            f"`{text}` fits every value, and a schema has to name one type.", "the type, or a union of types"
+        )
+    for check, problem, mend in _FAMILIES:
+        if isinstance(annotation, type) and check(annotation):
+            return Unreadable(f"`{text}` is {problem}.", mend)
+    return Unreadable(
+        f"`{text}` has no Avro type.",
+        "str, int, float, bool, bytes, Decimal, datetime, date, time, timedelta, UUID, an Enum, Literal, "
+        "list, tuple, set, dict[str, ...], a dataclass, or a union of these",
+    )
+
+
+_bare = (list, dict, tuple, set, frozenset)
+_FAMILIES: tuple[tuple[Callable[[type], bool], str, str], ...] = (
+    (lambda cls: hasattr(cls, "model_fields"), "a pydantic model", "a dataclass with the same fields"),
+    (lambda cls: hasattr(cls, "__attrs_attrs__"), "an attrs class", "a dataclass with the same fields"),
+    (lambda cls: issubclass(cls, tuple), "a tuple with names", "a dataclass with the same fields"),
+    (lambda cls: issubclass(cls, dict), "a kind of dict", "a dataclass with the same fields, or dict[str, ...]"),
+    (
+        lambda cls: issubclass(cls, (str, int, float, bytes, list, set)),
+        "a subclass, which would come back from the log as its base class",
+        "the base class, or a NewType of it",
+    ),
+    (
+        lambda cls: True,
+        "neither a type with an Avro form nor a dataclass",
+        "@dataclass above the class, or another type",
+    ),
+)

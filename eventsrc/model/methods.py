@@ -1,0 +1,264 @@
+"""`@handle`, `@apply`, `@compensate`: marks on methods, and reading the marked methods of an aggregate.
+
+Owns what a method may look like. The decorators only mark: everything is checked with the whole class.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+
+from eventsrc.model.annotations import Scope, shown, unresolved
+from eventsrc.model.mistakes import Mistakes
+
+Role = Literal["handle", "apply", "compensate"]
+
+_MARK = "_eventsrc_roles"
+_TAKES = {"handle": "command", "apply": "event", "compensate": "event"}
+_THIRD = {"handle": "context: Context", "apply": "recorded: Recorded", "compensate": "recorded: Recorded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A marked method that reads well. `returns` are the classes that its annotation names; `takes` its message's."""
+
+    name: str
+    function: Callable[..., Any]
+    role: Role
+    takes: type
+    takes_more: bool
+    returns: tuple[type, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Misused:
+    """Stands in the class body where a decorator was given something else than a function, until the class is checked."""
+
+    role: Role
+    problem: str
+    line: int
+
+
+def _mark(role: Role, thing: Any) -> Any:
+    frame = sys._getframe(2)
+    if not isinstance(thing, types.FunctionType):
+        return Misused(
+            role, f"@{role} stands above a {type(thing).__name__}, not above a plain method.", frame.f_lineno
+        )
+    shadowed = frame.f_locals.get(thing.__name__)
+    if isinstance(shadowed, types.FunctionType) and hasattr(shadowed, _MARK) and shadowed is not thing:
+        line = shadowed.__code__.co_firstlineno
+        return Misused(role, f"a second method of this name replaces the one of line {line}.", frame.f_lineno)
+    setattr(thing, _MARK, (*getattr(thing, _MARK, ()), role))
+    return thing
+
+
+def _marker(role: Role) -> Callable[..., Any]:
+    def decorator(*things: Any, **options: Any) -> Any:
+        if len(things) == 1 and not options:
+            return _mark(role, things[0])
+        line = sys._getframe(1).f_lineno
+        return lambda thing: Misused(role, f"@{role} takes no arguments and no parentheses.", line)
+
+    decorator.__name__ = decorator.__qualname__ = role
+    return decorator
+
+
+if TYPE_CHECKING:
+    from eventsrc.model.recorded import Context, Recorded
+
+    H = TypeVar("H", bound=Callable[[Any, Any], object] | Callable[[Any, Any, Context], object])
+    A = TypeVar("A", bound=Callable[[Any, Any], None] | Callable[[Any, Any, Recorded], None])
+    C = TypeVar("C", bound=Callable[[Any, Any], object] | Callable[[Any, Any, Recorded], object])
+
+    def handle(method: H, /) -> H:
+        """Decides on a command: returns nothing, one event or several, or raises `Rejected`. Never changes state.
+
+        `(self, command: C)` or `(self, command: C, context: Context)`, for time, randomness and ids."""
+
+    def apply(method: A, /) -> A:
+        """Changes the state by an event that has happened. Never decides; it alone runs in a replay.
+
+        `(self, event: E)` or `(self, event: E, recorded: Recorded)`."""
+
+    def compensate(method: C, /) -> C:
+        """Returns the event, or events, that take back what `event` did.
+
+        `(self, event: E)` or `(self, event: E, recorded: Recorded)`."""
+
+else:
+    handle, apply, compensate = _marker("handle"), _marker("apply"), _marker("compensate")
+
+
+def read_methods(cls: type, scope: Scope, mistakes: Mistakes) -> list[Method]:
+    """In the order of the class body; those that are mistaken are reported and left out."""
+    methods = []
+    for name, function, role in _marked(cls, mistakes):
+        method = _read_method(name, function, role, scope, mistakes)
+        if method is not None:
+            methods.append(method)
+    return methods
+
+
+def _marked(cls: type, mistakes: Mistakes) -> Iterator[tuple[str, types.FunctionType, Role]]:
+    body: dict[str, Any] = {}
+    for owner in reversed(cls.__mro__):
+        body |= vars(owner)
+    for name, thing in body.items():
+        if isinstance(thing, Misused):
+            mend = (
+                ("rename", "one of them")
+                if "second" in thing.problem
+                else ("write", f"@{thing.role}\ndef {name}(self, ...)")
+            )
+            mistakes.add(name, thing.problem, *mend, line=thing.line if "second" in thing.problem else None)
+            continue
+        inner = thing.__func__ if isinstance(thing, staticmethod | classmethod) else thing
+        roles: tuple[Role, ...] = getattr(inner, _MARK, ()) if isinstance(inner, types.FunctionType) else ()
+        if not roles:
+            continue
+        if inner is not thing:
+            kind = type(thing).__name__
+            mistakes.add(name, f"is a {kind}: it has no aggregate to work on.", "leave", f"@{kind} out")
+        elif len(roles) > 1:
+            decorators = " and ".join(f"@{role}" for role in roles)
+            mistakes.add(name, f"carries {decorators}: a method has one part to play.", "write", "a method for each")
+        else:
+            yield name, inner, roles[0]
+
+
+def _read_method(
+    name: str, function: types.FunctionType, role: Role, scope: Scope, mistakes: Mistakes
+) -> Method | None:
+    takes = _TAKES[role]
+    sound = _runs_at_once(name, function, mistakes)
+    parameters = _positional(name, function, role, mistakes)
+    if parameters is None:
+        return None
+    annotation = parameters[1].annotation
+    if annotation is inspect.Parameter.empty:
+        name_it = f"def {name}(self, {parameters[1].name}: {takes.capitalize()}Class{', context' if len(parameters) > 2 else ''})"
+        mistakes.add(name, f"{parameters[1].name} has no type, so no {takes} leads here.", "write", name_it)
+        return None
+    method_scope = Scope(function.__globals__, scope.function)
+    try:
+        message = method_scope.resolve(annotation)
+        returns = _returned(name, function, role, method_scope, mistakes)
+    except Exception as error:  # noqa: BLE001 - evaluating somebody's annotation may raise anything
+        wrong = _unresolved_one(function, parameters[1].name, method_scope, error)
+        mistakes.add(name, wrong, "declare", "or import it above this class, outside `if TYPE_CHECKING:`")
+        return None
+    if not isinstance(message, type) or get_origin(message) is not None:
+        mistakes.add(
+            name,
+            f"{parameters[1].name} is `{shown(annotation)}`, which is not one class.",
+            "write",
+            f"a method for each {takes} class",
+        )
+        return None
+    if not sound or returns is None:
+        return None
+    return Method(name, function, role, message, len(parameters) == 3, returns)
+
+
+def _runs_at_once(name: str, function: types.FunctionType, mistakes: Mistakes) -> bool:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        mistakes.add(
+            name,
+            "is async: deciding and applying take no time of their own, and a replay cannot wait.",
+            "write",
+            f"def {name}(...), and leave what waits to the caller or to an effect",
+        )
+        return False
+    return True
+
+
+def _positional(
+    name: str, function: types.FunctionType, role: Role, mistakes: Mistakes
+) -> list[inspect.Parameter] | None:
+    parameters = list(inspect.signature(function).parameters.values())
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    mend = f"def {name}(self, {_TAKES[role]}: ...) or def {name}(self, {_TAKES[role]}: ..., {_THIRD[role]})"
+    odd = [parameter for parameter in parameters if parameter.kind not in by_position]
+    if odd:
+        stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+        text = stars.get(odd[0].kind, "keyword-only ") + odd[0].name
+        mistakes.add(name, f"has {text}: everything is given by position.", "write", mend)
+        return None
+    if len(parameters) not in (2, 3):
+        count = "1 parameter" if len(parameters) == 1 else f"{len(parameters)} parameters"
+        mistakes.add(name, f"has {count}: a method under @{role} has 2 or 3.", "write", mend)
+        return None
+    return parameters
+
+
+def _unresolved_one(function: types.FunctionType, parameter: str, scope: Scope, error: Exception) -> str:
+    try:
+        scope.resolve(function.__annotations__[parameter])
+    except Exception as first:  # noqa: BLE001 - evaluating somebody's annotation may raise anything
+        return unresolved(function.__annotations__[parameter], first)
+    return unresolved(function.__annotations__.get("return"), error)
+
+
+def _returned(
+    name: str, function: types.FunctionType, role: Role, scope: Scope, mistakes: Mistakes
+) -> tuple[type, ...] | None:
+    """The classes of the events it returns; none where the annotation is missing, or says `Any`."""
+    annotation = function.__annotations__.get("return", Any)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return None
+    resolved = scope.resolve(annotation)
+    found: list[type] = []
+    odd = list(_event_classes(resolved, found))
+    if role == "apply":
+        if found or odd:
+            mistakes.add(
+                name,
+                f"returns `{shown(annotation)}`: an @apply method only changes the state.",
+                "write",
+                f"def {name}(...) -> None, and set what it returned as a field",
+            )
+            return None
+        return ()
+    if odd:
+        mistakes.add(
+            name,
+            f"returns `{shown(annotation)}`, which does not say which events.",
+            "write",
+            "the event class, a union of event classes, or Iterable[...] of them; None where there may be none",
+        )
+        return None
+    return tuple(dict.fromkeys(found))
+
+
+def _event_classes(annotation: Any, found: list[type]) -> Iterator[Any]:
+    """Collects event classes into `found`; yields what is neither an event class nor a container of them."""
+    if annotation in (None, type(None), Any, typing.NoReturn, typing.Never):
+        return
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is typing.Union or origin is types.UnionType:
+        for argument in arguments:
+            yield from _event_classes(argument, found)
+    elif isinstance(origin, type) and _is_iterable_of_events(origin):
+        is_generator = issubclass(origin, collections.abc.Generator)
+        for argument in arguments[:1] if is_generator else arguments:
+            if argument is not Ellipsis:
+                yield from _event_classes(argument, found)
+    elif isinstance(annotation, type) and origin is None and not _is_container_or_value(annotation):
+        found.append(annotation)
+    else:
+        yield annotation
+
+
+def _is_iterable_of_events(origin: type) -> bool:
+    return issubclass(origin, collections.abc.Iterable) and not issubclass(origin, Mapping)
+
+
+def _is_container_or_value(cls: type) -> bool:
+    return cls.__module__ in ("builtins", "collections.abc", "typing")

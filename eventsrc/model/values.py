@@ -1,0 +1,137 @@
+"""Whether a value is of a field type, exactly: it would come back from the log as it is."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from eventsrc.model.types import (
+    DecimalScaled,
+    DictOf,
+    EnumOf,
+    FieldType,
+    Fixed,
+    ListOf,
+    LiteralOf,
+    Primitive,
+    RecordOf,
+    SetOf,
+    TupleOf,
+    UnionOf,
+)
+
+_CLASSES: dict[str, type] = {
+    "null": type(None),
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "bytes": bytes,
+    "uuid": UUID,
+    "datetime": datetime,
+    "date": date,
+    "time": time,
+    "timedelta": timedelta,
+    "decimal-text": Decimal,
+}
+
+
+def misfit(field_type: FieldType, value: Any) -> str | None:
+    """Why the value does not fit, as the end of a sentence that begins with the value; None if it does."""
+    match field_type:
+        case Primitive(kind):
+            return _primitive_misfit(kind, value)
+        case DecimalScaled(places):
+            return _decimal_misfit(places, value)
+        case Fixed(size):
+            return None if type(value) is bytes and len(value) == size else f"is not {size} bytes"
+        case EnumOf(cls):
+            return None if type(value) is cls else f"is no member of {cls.__name__}"
+        case LiteralOf(values):
+            fits = any(type(value) is type(one) and value == one for one in values)
+            return None if fits else f"is none of {', '.join(map(repr, values))}"
+        case RecordOf(record):
+            if type(value) is not record.cls:
+                return f"is no {record.cls.__name__}"
+            return _first(
+                (f"holds {field.name}={{}}, which {{}}", field.type, getattr(value, field.name))
+                for field in record.fields
+            )
+        case UnionOf(members):
+            reasons = [misfit(member, value) for member in members]
+            return (
+                None
+                if None in reasons
+                else next((r for r in reasons if r and r.startswith("has")), "fits no member of the union")
+            )
+        case _:
+            return _container_misfit(field_type, value)
+
+
+def _first(checks: Any) -> str | None:
+    for template, field_type, value in checks:
+        reason = misfit(field_type, value)
+        if reason is not None:
+            return str(template.format(repr(value), reason))
+    return None
+
+
+def _container_misfit(field_type: ListOf | TupleOf | SetOf | DictOf, value: Any) -> str | None:
+    match field_type:
+        case ListOf(item):
+            if type(value) is not list:
+                return "is no list"
+            return _first(("holds {}, which {}", item, one) for one in value)
+        case SetOf(item, frozen):
+            if type(value) is not (frozenset if frozen else set):
+                return f"is no {'frozenset' if frozen else 'set'}"
+            return _first(("holds {}, which {}", item, one) for one in value)
+        case DictOf(item):
+            if type(value) is not dict:
+                return "is no dict"
+            keys = (("has the key {}, which {}", Primitive("str"), key) for key in value)
+            return _first(keys) or _first(("holds {}, which {}", item, one) for one in value.values())
+        case TupleOf(items, variadic):
+            if type(value) is not tuple:
+                return "is no tuple"
+            if not variadic and len(value) != len(items):
+                return f"has {len(value)} items instead of {len(items)}"
+            return _first(
+                ("holds {}, which {}", items[0 if variadic else place], one) for place, one in enumerate(value)
+            )
+
+
+def _primitive_misfit(kind: str, value: Any) -> str | None:
+    cls, own_class = _CLASSES[kind], type(value)
+    if own_class is not cls:
+        return "is not None" if kind == "null" else f"is no {cls.__name__}"
+    if kind == "int" and not -(2**63) <= value < 2**63:
+        return "has more than 64 bits"
+    if kind == "datetime" and value.utcoffset() is None:
+        return "has no time zone"
+    if kind == "time" and value.tzinfo is not None:
+        return "has a time zone, which a time of day does not keep"
+    if kind == "decimal-text" and not value.is_finite():
+        return "is not finite"
+    if kind == "str":
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "holds a lone surrogate, which UTF-8 refuses"
+    return None
+
+
+def _decimal_misfit(places: int, value: Any) -> str | None:
+    if type(value) is not Decimal:
+        return "is no Decimal"
+    if not value.is_finite():
+        return "is not finite"
+    _sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)  # finite
+    if -exponent > places and any(digits[exponent + places :]):
+        return f"has more than {places} decimal places"
+    if len(digits) + exponent + places > 38:
+        return "has more than 38 digits"
+    return None
