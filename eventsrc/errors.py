@@ -105,6 +105,15 @@ class DecodingError(EventsrcError, ValueError):
     """Bytes are not what their schema says: truncated, trailing, too deep, too large."""
 
 
+class NotThisKind(DecodingError):
+    """A well-framed record names a schema that is known, but of something else: an event or a control record where a
+    command should be, or another aggregate's."""
+
+
+class InvalidSchema(EventsrcError, ValueError):
+    """A schema is not Avro, or not one that is supported. Restore or mend the file it came from."""
+
+
 class UnknownSchema(EventsrcError, LookupError):
     """A well-framed record names a schema that is not known here: a newer version's, not garbage."""
 
@@ -132,6 +141,11 @@ class AbortRequired(WorkerError):
 class OutcomeInDoubt(WorkerError):
     """Whether the transaction took effect is not known. Drop the producer and everything that depends on it;
     a new producer with the same transactional id waits the outcome out; rebuild from the log."""
+
+
+class TransactionOutlived(OutcomeInDoubt):
+    """The broker aborted the transaction because it was open for longer than its timeout. As OutcomeInDoubt, and make
+    the next one smaller."""
 
 
 class Fenced(WorkerError):

@@ -10,10 +10,10 @@ import timeit
 
 import pytest
 
-from eventsrc.runtime import faultpoints
+from eventsrc import faultpoints
 
 PROGRAM = """
-from eventsrc.runtime.faultpoints import reach
+from eventsrc.faultpoints import reach
 for passing in range(1, 6):
     print(passing, flush=True)
     reach("before-produce")

@@ -1,0 +1,31 @@
+"""Sees in librdkafka's log that an EndTxn may have been sent twice.
+
+After a disconnect or a request timeout librdkafka repeats EndTxn without a word to its caller. The broker may get the
+first copy late, in the middle of the next transaction, and commit half of it. The only sign is a log line of the
+transaction coordinator's connection; whoever sees one must replace the producer before its next begin, because a new
+producer's epoch makes the broker refuse the late copy.
+"""
+
+from __future__ import annotations
+
+import logging
+
+_SIGNS = ("FAIL", "REQTMOUT")
+_CONNECTION = "TxnCoordinator"
+
+
+class EndTransactionWatch(logging.Handler):
+    """The log handler of one producer. `logger` is to be given to the client, with `log_level` 6 or more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.DEBUG)
+        self.seen = False
+        self.logger = logging.Logger(f"eventsrc.librdkafka.{name}", logging.DEBUG)  # a private one: no registry, no parent
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if _CONNECTION in line and any(sign in line for sign in _SIGNS):
+            self.seen = True
+        level = logging.DEBUG if record.levelno < logging.ERROR else logging.WARNING
+        logging.getLogger("eventsrc.librdkafka").log(level, "%s", line)

@@ -1,0 +1,86 @@
+"""Reads events partitions during recovery: a consumer outside any group, committed records only, from the beginning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+
+from eventsrc.adapters.kafka.config import Config
+from eventsrc.adapters.kafka.errors import translate
+from eventsrc.engine.partition import PartitionKey
+
+logger = logging.getLogger("eventsrc.kafka")
+
+
+def events_reader_config(common: Config, group_id: str) -> Config:
+    """The group id is required by the client and never joined."""
+    return {
+        "fetch.wait.max.ms": 10,
+        "fetch.message.max.bytes": 4_194_304,
+        "queued.max.messages.kbytes": 65_536,
+        **common,
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+    }
+
+
+class EventsReader:
+    """On the loop's thread. The client exists only while something is read."""
+
+    def __init__(self, config: Config, topics: Mapping[str, str]) -> None:
+        self._config = config
+        self._topics = topics
+        self._aggregates = {topic: aggregate for aggregate, topic in topics.items()}
+        self._reading: set[PartitionKey] = set()
+        self._consumer: Consumer | None = None
+
+    @property
+    def active(self) -> bool:
+        return bool(self._reading)
+
+    def start(self, key: PartitionKey) -> None:
+        """Read from the partition's beginning, from the beginning again if it was being read."""
+        if self._consumer is None:
+            self._consumer = Consumer(self._config, logger=logging.getLogger("eventsrc.librdkafka"))
+        self.stop(key)
+        self._consumer.incremental_assign([TopicPartition(self._topics[key.aggregate], key.number, OFFSET_BEGINNING)])
+        self._reading.add(key)
+
+    def stop(self, key: PartitionKey) -> None:
+        """Other partitions are read on."""
+        if key in self._reading and self._consumer is not None:
+            self._reading.discard(key)
+            self._consumer.incremental_unassign([TopicPartition(self._topics[key.aggregate], key.number)])
+
+    def poll(self, limit: int, timeout_s: float) -> dict[PartitionKey, list[Message]]:
+        """What has arrived, by partition, in offset order."""
+        if self._consumer is None:
+            return {}
+        try:
+            messages = self._consumer.consume(1, timeout_s)
+            if messages:
+                messages += self._consumer.consume(limit - 1, 0)
+        except KafkaException as exception:
+            raise translate(exception, "reading events") from exception
+        polled: dict[PartitionKey, list[Message]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                logger.info("while reading events: %s: %s", error.name(), error.str())
+                continue
+            key = PartitionKey(self._aggregates[message.topic() or ""], message.partition() or 0)
+            if key in self._reading:
+                polled.setdefault(key, []).append(message)
+        return polled
+
+    def close(self) -> None:
+        """Also between recoveries: an idle client keeps connections and buffers."""
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+            self._reading.clear()

@@ -1,0 +1,189 @@
+"""The group's consumer: polls commands, carries the rebalance callbacks to the runtime, and proves membership.
+
+On the loop's thread only (the stable offset fetch alone calls it from another, see `takeover_queries`). What a poll
+took from a partition that was revoked or sought during the same poll is void.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from eventsrc.adapters.kafka.config import Config
+from eventsrc.adapters.kafka.errors import translate
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.errors import Fenced, LogInconsistent
+from eventsrc.model.position import Position
+
+logger = logging.getLogger("eventsrc.kafka")
+
+Polled = dict[PartitionKey, list[Message]]
+
+
+class RebalanceListener(Protocol):
+    """Called inside `poll` and `close`, on the polling thread. Must not raise."""
+
+    def on_assigned(self, partitions: tuple[PartitionKey, ...]) -> None: ...
+
+    def on_revoked(self, partitions: tuple[PartitionKey, ...]) -> None: ...
+
+    def on_lost(self, partitions: tuple[PartitionKey, ...]) -> None: ...
+
+
+def membership_config(
+    common: Config, group_id: str, instance_id: str, session_timeout_s: float, max_poll_interval_s: float
+) -> Config:
+    """A static member of the classic protocol: killed and started again at once, it has its partitions back at once."""
+    return {
+        "fetch.wait.max.ms": 10,
+        "queued.max.messages.kbytes": 65_536,
+        "queued.min.messages": 20_000,
+        **common,
+        "group.id": group_id,
+        "group.instance.id": instance_id,
+        "group.protocol": "classic",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": int(session_timeout_s * 1000),
+        "heartbeat.interval.ms": int(session_timeout_s * 1000 / 5),
+        "max.poll.interval.ms": int(max(max_poll_interval_s, session_timeout_s) * 1000),
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+    }
+
+
+class GroupMembership:
+    """One member of the pipeline's group, subscribed to all command topics."""
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Mapping[str, str],
+        listener: RebalanceListener,
+        on_partition_error: Callable[[PartitionKey, str], None],
+    ) -> None:
+        self._topics = topics
+        self._aggregates = {topic: aggregate for aggregate, topic in topics.items()}
+        self._keys: dict[tuple[str | None, int | None], PartitionKey] = {}
+        self._listener = listener
+        self._on_partition_error = on_partition_error
+        self._assigned: set[PartitionKey] = set()
+        self._sought: dict[PartitionKey, Position] = {}
+        self.consumer = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
+        self.consumer.subscribe(
+            list(self._aggregates), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def metadata(self) -> bytes:
+        """Proof of membership and generation, as of now. Take it on the polling thread, for partitions that are ours:
+        a partition can only become another's after this thread has served its revocation."""
+        return self.consumer.consumer_group_metadata()
+
+    def poll(self, limit: int, timeout_s: float) -> Polled:
+        """Up to `limit` records by partition. Waits for the first alone: `consume(n)` waits for all n.
+
+        Raises Fenced where another process has this instance id."""
+        self._sought.clear()
+        try:
+            messages = self.consumer.consume(1, timeout_s)
+            if messages and limit > 1:
+                messages += self.consumer.consume(limit - 1, 0)
+        except KafkaException as exception:
+            raise translate(exception, "polling commands") from exception
+        polled: Polled = {}
+        for message in messages:
+            if message.error() is not None:
+                self._failed(message)
+                continue
+            key = self._keys.get((message.topic(), message.partition()))
+            if key is None:
+                continue
+            if key in polled:
+                polled[key].append(message)
+            else:
+                polled[key] = [message]
+        for key, position in list(self._sought.items()):
+            if polled.pop(key, None):
+                self.open(key, position)  # it was sought while this poll was under way: read from there again
+        return polled
+
+    def open(self, key: PartitionKey, position: Position) -> None:
+        """Read commands from there on."""
+        if key not in self._assigned:
+            return
+        place = self._place(key, position)
+        self._sought[key] = position
+        try:
+            self.consumer.seek(place)
+            self.consumer.resume([place])
+        except KafkaException as exception:
+            self._on_partition_error(key, f"seeking the commands topic to offset {position}: {exception.args[0].str()}")
+
+    def pause(self, key: PartitionKey) -> None:
+        """Fetch nothing more of it for now."""
+        if key in self._assigned:
+            self.consumer.pause([self._place(key)])
+
+    def close(self) -> None:
+        """Leave. A static member keeps its partitions until its session ends, or it comes back."""
+        self.consumer.close()
+
+    def _place(self, key: PartitionKey, offset: int = OFFSET_END) -> TopicPartition:
+        return TopicPartition(self._topics[key.aggregate], key.number, offset)
+
+    def _failed(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            return
+        if error.code() == KafkaError.FENCED_INSTANCE_ID or error.fatal():
+            raise Fenced(f"another process took over this worker's instance id: {error.str()}")
+        key = self._keys.get((message.topic(), message.partition()))
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and key is not None:
+            self._on_partition_error(
+                key,
+                f"the commands topic does not hold the offset to read next ({error.str()}): it was truncated, or deleted and "
+                "made anew. Stop the workers; restore the topic, or start under another pipeline name",
+            )
+        else:
+            logger.info("while polling: %s: %s", error.name(), error.str())
+
+    # ---- callbacks, inside poll
+
+    def _named(self, partitions: Sequence[TopicPartition]) -> tuple[PartitionKey, ...]:
+        return tuple(PartitionKey(self._aggregates[each.topic], each.partition) for each in partitions)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        keys = self._named(partitions)
+        places = [self._place(key) for key in keys]
+        consumer.incremental_assign(places)
+        if places:
+            consumer.pause(places)
+        for key, place in zip(keys, places, strict=True):
+            self._keys[place.topic, place.partition] = key
+        self._assigned.update(keys)
+        self._listener.on_assigned(keys)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        keys = self._named(partitions)
+        self._listener.on_revoked(keys)
+        self._assigned.difference_update(keys)
+        self._forget(keys)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        keys = self._named(partitions)
+        self._assigned.difference_update(keys)
+        self._forget(keys)
+        self._listener.on_lost(keys)
+        consumer.incremental_unassign(partitions)
+
+    def _forget(self, keys: Sequence[PartitionKey]) -> None:
+        """Records of these that this very poll has taken already are void."""
+        for key in keys:
+            self._keys.pop((self._topics[key.aggregate], key.number), None)
+            self._sought.pop(key, None)

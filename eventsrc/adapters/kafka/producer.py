@@ -1,0 +1,191 @@
+"""The transactional producer: begin and produce on the loop's thread, offsets and commit on the commit thread.
+
+Every transaction that writes to an events partition sends an offset for its commands partition under the group
+metadata taken at the poll: that is what the broker's fence hangs on. Offsets that would be accepted unfenced
+(negative, none at all, metadata of no generation) are refused here, before the broker sees them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from eventsrc.adapters.kafka.end_transaction_log import EndTransactionWatch
+from eventsrc.adapters.kafka.errors import is_fenced, translate
+from eventsrc.adapters.kafka.membership_proof import is_member
+from eventsrc.engine.batch import Batch, BatchKind, OutputRecord, Section
+from eventsrc.engine.counts import Counts
+from eventsrc.engine.notes import Owner, write_note
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.errors import AbortRequired, OutcomeInDoubt, Retriable, TransactionOutlived, WorkerError
+from eventsrc.model.position import Offset
+from eventsrc.faultpoints import reach
+
+logger = logging.getLogger("eventsrc.kafka")
+
+# A call that does not answer within this is repeated, identically: 0 is not resumable and livelocks.
+CALL_TIMEOUT_S = 5.0
+DELIVERY_TIMEOUT_S = 10.0
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """Where records go: by aggregate name, and the pipeline's dead letters."""
+
+    commands: Mapping[str, str]
+    events: Mapping[str, str]
+    dead_letter: str
+    dead_letter_partitions: int
+
+
+class TransactionalProducer:
+    """One producer and its transactional id. Replace it, never reuse it, after OutcomeInDoubt."""
+
+    def __init__(self, producer: Producer, watch: EndTransactionWatch, names: TopicNames, owner: Owner, timeout_s: float) -> None:
+        self._producer = producer
+        self._watch = watch
+        self._names = names
+        self._owner = owner
+        self._timeout_s = timeout_s
+        self._begun_s = 0.0
+        self._last: dict[PartitionKey, Offset] = {}
+
+    @property
+    def suspect(self) -> bool:
+        """A disconnect or a timeout hit the transaction coordinator's connection while a transaction was being ended:
+        the client repeats EndTxn silently, and a late copy may end half of the next transaction."""
+        self._producer.poll(0)
+        return self._watch.seen
+
+    @property
+    def outlived(self) -> bool:
+        """The transaction has been open for longer than the broker allows."""
+        return time.monotonic() - self._begun_s >= self._timeout_s
+
+    def send(self, batch: Batch) -> None:
+        """Begin and produce. Raises AbortRequired, OutcomeInDoubt."""
+        self._refuse_unfenced(batch)
+        self._last = {}
+        self._begun_s = time.monotonic()
+        reach("before-produce")
+        try:
+            self._producer.begin_transaction()
+            for key, section in batch.sections.items():
+                self._produce(key, section)
+                reach("mid-produce")
+                self._bury(section)
+        except KafkaException as exception:
+            raise translate(exception, "producing") from exception
+        reach("after-produce")
+
+    def finish(self, batch: Batch) -> Mapping[PartitionKey, Offset]:
+        """Send the offsets and commit. Blocks until the outcome is known. Raises AbortRequired (aborted for certain),
+        OutcomeInDoubt, Fenced."""
+        if batch.kind is BatchKind.BARRIERS:
+            self._note_terms(batch)
+        offsets = [
+            TopicPartition(self._names.commands[key.aggregate], key.number, section.position, section.note)
+            for key, section in batch.sections.items()
+        ]
+        self._until_answered(
+            "sending offsets", lambda: self._producer.send_offsets_to_transaction(offsets, batch.metadata, CALL_TIMEOUT_S)
+        )
+        reach("after-send-offsets")
+        self._until_answered("committing", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
+        reach("after-commit")
+        return self._last
+
+    def abort(self) -> None:
+        """Returns once the transaction is known to have had no effect. Raises OutcomeInDoubt where that stays unknown."""
+        try:
+            self._until_answered("aborting", lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
+        except WorkerError as failed:
+            raise OutcomeInDoubt(str(failed)) from failed
+
+    def close(self) -> None:
+        """Drop what is queued; the broker aborts what is open when a successor takes the transactional id."""
+        self._producer.purge()
+
+    # ---- producing
+
+    def _produce(self, key: PartitionKey, section: Section) -> None:
+        if not section.records:
+            return
+        topic, number, produce = self._names.events[key.aggregate], key.number, self._producer.produce
+        *records, last = section.records
+        for record in records:
+            try:
+                produce(topic, record[1], record[0], number, timestamp=record[2])
+            except BufferError:
+                self._produce_when_drained(topic, record, number, None)
+        # One callback per partition and transaction; a failed message fails the commit, so the others need none.
+        self._produce_when_drained(topic, last, number, self._delivered(key))
+
+    def _produce_when_drained(
+        self, topic: str, record: OutputRecord, number: int, on_delivery: Callable[[KafkaError | None, Message], None] | None
+    ) -> None:
+        while True:
+            try:
+                return self._producer.produce(
+                    topic, record.value, record.key, number, on_delivery=on_delivery, timestamp=record.timestamp_ms
+                )
+            except BufferError:  # librdkafka's queue is full: let it drain
+                self._producer.poll(0.01)
+
+    def _delivered(self, key: PartitionKey) -> Callable[[KafkaError | None, Message], None]:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            if error is None and offset is not None:
+                self._last[key] = Offset(offset)
+
+        return on_delivery
+
+    def _bury(self, section: Section) -> None:
+        for letter in section.dead_letters:
+            self._producer.produce(
+                self._names.dead_letter,
+                letter.value,
+                letter.key,
+                letter.partition % self._names.dead_letter_partitions,
+                headers=list(letter.headers),
+            )
+
+    def _note_terms(self, batch: Batch) -> None:
+        """A barrier's offset is its owner's term; it must be known before the committed offset can name it."""
+        self._producer.flush(DELIVERY_TIMEOUT_S)
+        for key, section in batch.sections.items():
+            if key not in self._last:
+                raise AbortRequired(f"the barrier of partition {key} was not delivered within {DELIVERY_TIMEOUT_S:g} s")
+            section.note = write_note(self._owner, self._last[key], Counts())
+
+    # ---- asking until there is an answer
+
+    def _until_answered(self, what: str, call: Callable[[], object]) -> None:
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as exception:
+                if is_fenced(exception) and self.outlived:
+                    raise TransactionOutlived(
+                        f"{what}: the transaction was open for longer than transaction_timeout ({self._timeout_s:g} s) and the "
+                        "broker aborted it"
+                    ) from exception
+                error = translate(exception, what)
+                if not isinstance(error, Retriable):
+                    raise error from exception
+                logger.info("%s; repeating the call", error)
+
+    @staticmethod
+    def _refuse_unfenced(batch: Batch) -> None:
+        """The broker accepts these without any fence (reliability.md rows 13 and 43), so they must not reach it."""
+        if not batch.sections:
+            raise AssertionError("a transaction without offsets has no fence")
+        if not is_member(batch.metadata):
+            raise AbortRequired("the group metadata names no generation or no member: this worker is not in the group")
+        for key, section in batch.sections.items():
+            if section.position < 0:
+                raise AssertionError(f"a negative position for partition {key} would be accepted without any fence")

@@ -1,0 +1,85 @@
+"""What one transaction carries, and how to take it back: records, dead letters, positions, answers, undo log.
+
+A batch is filled by `engine.decide` (or holds barriers) and is performed as a whole by the driver. Nothing in it has
+happened until its transaction has committed.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventsrc.engine.counts import Counts
+from eventsrc.model.position import Position
+
+if TYPE_CHECKING:
+    from eventsrc.engine.partition import Partition, PartitionKey
+    from eventsrc.engine.preimage import PreImage
+
+
+class OutputRecord(NamedTuple):
+    """A record for the events partition; the timestamp is its hybrid time in milliseconds."""
+
+    key: bytes
+    value: bytes
+    timestamp_ms: int
+
+
+class DeadLetter(NamedTuple):
+    """A record for the dead-letter topic: the original bytes, the cause in headers. `partition` is the source's."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class Answer(NamedTuple):
+    """What a caller is told after the commit; `partition` is of the replies topic."""
+
+    partition: int
+    command_id: bytes
+    status: str
+    sequence: int
+    events: tuple[bytes, ...]
+    reason: str | None
+    details: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Section:
+    """The part of a batch that concerns one partition.
+
+    `start`: where to read again if the batch is taken back. `position`: what it commits, never negative.
+    `undo`: for each aggregate touched, its instance and its pre-image; None where it did not exist before.
+    `partition` is None in a batch of barriers: nothing is recovered yet.
+    """
+
+    key: PartitionKey
+    start: Position
+    position: Position
+    partition: Partition | None = None
+    counts_before: Counts = field(default_factory=Counts)
+    records: list[OutputRecord] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    undo: dict[bytes, tuple[Any, PreImage | None]] = field(default_factory=dict)
+    note: str = ""
+
+
+class BatchKind(enum.Enum):
+    COMMANDS = enum.auto()
+    BARRIERS = enum.auto()
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """One transaction. `metadata` is the group metadata taken on the polling thread when its records were polled (for
+    barriers: when their stable offsets were asked for). It is the proof that the fence hangs on."""
+
+    kind: BatchKind
+    metadata: Any
+    sections: dict[PartitionKey, Section] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    commands: int = 0
+    output_bytes: int = 0

@@ -1,0 +1,73 @@
+"""What a command that cannot be processed becomes: the original bytes, and in headers why, where from, and the
+handler's traceback. Written in the same transaction as everything else of its batch: never lost, never twice."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Self
+
+from eventsrc.engine.batch import DeadLetter
+from eventsrc.engine.records import ConsumedRecord
+from eventsrc.errors import EventsrcError
+from eventsrc.model.recorded import CommandMeta
+
+if TYPE_CHECKING:
+    from eventsrc.engine.compiled import CompiledAggregate
+
+TRACEBACK_BYTES = 4096
+MESSAGE_BYTES = 1024
+HEADERS_BYTES = 16_384
+
+
+class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is seen outside is the dead letter
+    """The command goes to the dead-letter topic. `reason` is the contract's word."""
+
+    def __init__(self, reason: str, message: str, trace: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.trace = trace
+
+    @classmethod
+    def by_failure(cls, failure: Exception, attempts: int) -> Self:
+        """A handler that raised, or returned what cannot be written, `attempts` times."""
+        trace = "".join(traceback.format_exception(failure))
+        return cls("handler-failed", f"{type(failure).__name__}: {failure} (after {attempts} attempts)", trace)
+
+    def meta_of(self, record: ConsumedRecord, compiled: CompiledAggregate) -> CommandMeta | None:
+        """The command's meta, where it can still be read: then its caller can be told."""
+        if self.reason in ("null-value", "undecodable", "unknown-schema", "not-a-command"):
+            return None
+        try:
+            value = record.value()
+            return compiled.command(value).read(value)[0] if value is not None else None
+        except EventsrcError:
+            return None
+
+
+def dead_letter(record: ConsumedRecord, topic: str, refusal: Refused) -> DeadLetter:
+    """`partition` of the result is the source partition; the producer takes it modulo the topic's count."""
+    number, offset = record.partition() or 0, record.offset() or 0
+    headers: list[tuple[str, bytes | None]] = [
+        ("eventsrc.reason", refusal.reason.encode()),
+        ("eventsrc.message", _cut(str(refusal), MESSAGE_BYTES)),
+        ("eventsrc.topic", topic.encode()),
+        ("eventsrc.partition", b"%d" % number),
+        ("eventsrc.offset", b"%d" % offset),
+    ]
+    if refusal.trace is not None:
+        headers.append(("eventsrc.traceback", _cut(refusal.trace, TRACEBACK_BYTES, end=True)))
+    return DeadLetter(number, record.key(), record.value(), (*headers, *_original_headers(record)))
+
+
+def _original_headers(record: ConsumedRecord) -> list[tuple[str, bytes | None]]:
+    kept = [(name, value) for name, value in record.headers() or () if not name.startswith("eventsrc.")]
+    size = sum(len(name.encode(errors="replace")) + len(value or b"") for name, value in kept)
+    return kept if size <= HEADERS_BYTES else []
+
+
+def _cut(text: str, size: int, *, end: bool = False) -> bytes:
+    """At most `size` bytes of valid UTF-8; of a traceback the end tells most."""
+    data = text.encode(errors="backslashreplace")
+    if len(data) <= size:
+        return data
+    return (data[-size:] if end else data[:size]).decode(errors="ignore").encode()

@@ -1,0 +1,238 @@
+"""What the engine asks of its driver (imperative), and what the driver tells the engine (past tense)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eventsrc.engine.batch import Answer, Batch
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.records import ConsumedRecord
+from eventsrc.model.position import Offset, Position
+
+# ---- inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The group gave us these partitions. They are paused and their fetch position is the end."""
+
+    partitions: tuple[PartitionKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoking:
+    """The group will take these partitions; the polling thread is inside the callback and may still commit."""
+
+    partitions: tuple[PartitionKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """These partitions are no longer ours, and no transaction of ours that touches them is open."""
+
+    partitions: tuple[PartitionKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """These partitions were ours and may already be another's: nothing may be committed for them."""
+
+    partitions: tuple[PartitionKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StableOffsetFetched:
+    """No earlier owner can commit anything for this partition any more. `committed` is None where the group never
+    committed one; `log_start` and `log_end` are of the commands partition; `note` is the committed metadata."""
+
+    partition: PartitionKey
+    attempt: int
+    metadata: Any
+    committed: Position | None
+    note: str | None
+    log_start: Position
+    log_end: Position
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverRefused:
+    """The partition cannot be taken over, for a reason that repeating does not mend."""
+
+    partition: PartitionKey
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsPolled:
+    """`metadata`: the group metadata read on the polling thread right after the poll."""
+
+    records: Mapping[PartitionKey, Sequence[ConsumedRecord]]
+    metadata: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPolled:
+    """Records of events partitions being recovered, in offset order."""
+
+    records: Mapping[PartitionKey, Sequence[ConsumedRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionCommitted:
+    """`last_offsets`: of the last record per events partition, from delivery reports. `producer_suspect`: a late copy
+    of the commit request may still reach the broker."""
+
+    batch: Batch
+    last_offsets: Mapping[PartitionKey, Offset]
+    producer_suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionAborted:
+    """It is known to have had no effect. `timed_out`: it outlived the transaction timeout."""
+
+    batch: Batch
+    cause: str
+    producer_usable: bool = True
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionInDoubt:
+    """Whether it had effect is not known; the producer must be replaced."""
+
+    batch: Batch
+    cause: str
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerReady:
+    """A producer holds the transactional id; whatever its predecessor left open is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownRequested:
+    """Finish what is decided, take nothing new."""
+
+
+Input = (
+    Assigned
+    | Revoking
+    | Revoked
+    | Lost
+    | StableOffsetFetched
+    | TakeoverRefused
+    | CommandsPolled
+    | EventsPolled
+    | TransactionCommitted
+    | TransactionAborted
+    | TransactionInDoubt
+    | ProducerReady
+    | Ticked
+    | ShutdownRequested
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """The two clock readings an input comes with: wall time in microseconds, monotonic time in seconds."""
+
+    wall_us: int
+    monotonic_s: float
+
+
+# ---- effects
+
+
+@dataclass(frozen=True, slots=True)
+class FetchStableOffset:
+    """Ask the group coordinator until it answers; take the group metadata now, on the polling thread."""
+
+    partition: PartitionKey
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Begin, produce, and hand to the commit thread."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitTransaction:
+    """Block until the open transaction is decided, and report it, before anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceProducer:
+    """Destroy the producer and make another with the same transactional id."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartReading:
+    """Read the events partition from its beginning, committed records only."""
+
+    partition: PartitionKey
+
+
+@dataclass(frozen=True, slots=True)
+class StopReading:
+    partition: PartitionKey
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Seek the commands partition there, and resume it."""
+
+    partition: PartitionKey
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    partition: PartitionKey
+
+
+@dataclass(frozen=True, slots=True)
+class SendAnswers:
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadSchemas:
+    """Schema files may have been added by a deployment since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """This partition stops loudly; the others run on."""
+
+    partition: PartitionKey
+    reason: str
+
+
+Effect = (
+    FetchStableOffset
+    | Commit
+    | AwaitTransaction
+    | ReplaceProducer
+    | StartReading
+    | StopReading
+    | Open
+    | Pause
+    | SendAnswers
+    | ReloadSchemas
+    | Halt
+)

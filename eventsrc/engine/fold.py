@@ -1,0 +1,226 @@
+"""Folding an events partition, with the proof that it is whole.
+
+The log verifies itself: terms, gaps in a sequence, incomplete commands, two events at one place. Recovery, `get`,
+`show` and `log` all read through this, so no state is ever shown that the worker would not have computed. What
+contradicts itself raises `LogInconsistent` and is never repaired silently.
+
+Records must be fed in offset order, committed ones only, from the partition's beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.control import Barrier
+from eventsrc.codec.keys import is_control_key, parse_event_key
+from eventsrc.engine.memory import remember
+from eventsrc.engine.records import ConsumedRecord
+from eventsrc.errors import DecodingError, LogInconsistent
+from eventsrc.model.aggregate import AggregateType
+from eventsrc.model.recorded import EventMeta, Recorded
+
+Apply = Callable[..., None]
+
+
+class _Unfinished(NamedTuple):
+    """A command of several events, some of which have been read."""
+
+    command_id: bytes
+    next_index: int
+    count: int
+    offset: int
+
+
+class _Gap(NamedTuple):
+    expected: int
+    found: int
+    offset: int
+
+
+@dataclass(slots=True, eq=False)
+class PartitionFold:
+    """State of a partition as its events tell it.
+
+    `live`: instances by id. `highest_term`: offset of the latest barrier. `highest_source`: highest offset of a command
+    that made an event. `barriers`: offsets of all barriers read. `only`: fold one id alone (terms are still followed).
+    """
+
+    aggregate: AggregateType
+    catalog: Catalog
+    only: bytes | None = None
+    live: dict[bytes, Any] = field(default_factory=dict)
+    highest_term: int | None = None
+    highest_source: int | None = None
+    last_time: int = 0
+    last_barrier: Barrier | None = None
+    earlier_barrier: Barrier | None = None
+    barriers: set[int] = field(default_factory=set)
+    events: int = 0
+    ignored: int = 0
+    last_offset: int | None = None
+    _appliers: dict[type, tuple[Apply, bool]] = field(default_factory=dict)
+    _readers: dict[bytes, Callable[[bytes], tuple[EventMeta, Any]]] = field(default_factory=dict)
+    _unfinished: dict[bytes, _Unfinished] = field(default_factory=dict)
+    _gaps: dict[bytes, _Gap] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._appliers = {cls: (how.function, how.wants_recorded) for cls, how in self.aggregate.appliers.items()}
+
+    def feed(self, offset: int, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Recorded | None:
+        """Fold one record. Returns the event if it was folded: it is not where it is a barrier, a tombstone, of a
+        deposed owner, or of an id not followed. Raises LogInconsistent, UnknownSchema."""
+        if self.last_offset is not None and offset <= self.last_offset:
+            raise LogInconsistent(f"offset {offset} was read after offset {self.last_offset}: the log was rewritten")
+        parsed = parse_event_key(key) if key is not None else None
+        if parsed is None:
+            self._control(offset, key, value)
+            self.last_offset = offset
+            return None
+        if value is None:
+            self.last_offset = offset
+            return None  # a tombstone takes back an earlier record; the gap it leaves is judged on its own
+        identity, sequence, term = parsed
+        if term != self.highest_term and not self._accepts(term, offset, key):
+            self.last_offset = offset
+            self.ignored += 1
+            return None
+        if self.only is not None and identity != self.only:
+            self.last_offset = offset
+            return None
+        recorded = self._event(offset, identity, sequence, value)
+        self.last_offset = offset
+        return recorded
+
+    def feed_until(self, records: Sequence[ConsumedRecord], barrier: int | None) -> bool:
+        """Feed records up to the barrier at that offset; True once it has been read and the log below it is whole.
+
+        Never stop earlier, at an end offset or a watermark: a decided commit may not be readable yet."""
+        for record in records:
+            offset = record.offset()
+            if offset is None or barrier is None or offset > barrier:
+                raise LogInconsistent(f"our own barrier at offset {barrier} was not in the log when offset {offset} was read")
+            self.feed(offset, record.key(), record.value(), record.timestamp()[1])
+            if offset == barrier:
+                if barrier not in self.barriers:
+                    raise LogInconsistent(f"the record at offset {barrier}, where our own barrier was written, is another")
+                self.finish()
+                return True
+        return False
+
+    def finish(self) -> None:
+        """The verdicts that need the whole log: call it once the reader has reached its end or its barrier."""
+        for identity, gap in self._gaps.items():
+            raise LogInconsistent(
+                f"{self._name(identity)} has no event of sequence {gap.expected}: sequence {gap.found} follows at offset "
+                f"{gap.offset}, and no pruning record covers what is missing"
+            )
+        for identity, left in self._unfinished.items():
+            raise self._half(identity, left)
+
+    def _accepts(self, term: int, offset: int, key: bytes | None) -> bool:
+        highest = self.highest_term
+        if highest is not None and term < highest:
+            return False  # its writer had been deposed when it wrote this
+        raise LogInconsistent(
+            f"the record at offset {offset} (key {key!r}) names term {term}, but the latest barrier before it is "
+            f"{'missing' if highest is None else f'at offset {highest}'}: no owner of this partition wrote it"
+        )
+
+    def _control(self, offset: int, key: bytes | None, value: bytes | None) -> None:
+        if key is None or not is_control_key(key):
+            raise LogInconsistent(
+                f"the record at offset {offset} has the key {key!r}, which is neither an event's nor a control record's: "
+                "another program wrote it"
+            )
+        if value is None:
+            return
+        try:
+            control = self.catalog.control_reader(value[:10])(value)
+        except DecodingError as unreadable:
+            raise LogInconsistent(f"the control record at offset {offset} cannot be read: {unreadable}") from unreadable
+        if isinstance(control, Barrier):
+            self.highest_term = offset
+            self.earlier_barrier, self.last_barrier = self.last_barrier, control
+            self.barriers.add(offset)
+            for identity, left in self._unfinished.items():
+                raise self._half(identity, left)
+            return
+        raise LogInconsistent(
+            f"the control record at offset {offset} is a {type(control).__name__}, which this version does not fold: "
+            "run the version that wrote it"
+        )
+
+    def _event(self, offset: int, identity: bytes, sequence: int, value: bytes) -> Recorded | None:
+        meta, event = self._read(offset, identity, sequence, value)
+        instance = self.live.get(identity)
+        if instance is None:
+            instance = self.aggregate.new(identity)
+            self.live[identity] = instance
+        if sequence != instance._eventsrc_sequence + 1:
+            if identity in self._gaps:
+                return None  # nothing after a gap can be folded; the verdict comes at the end
+            if sequence <= instance._eventsrc_sequence:
+                raise LogInconsistent(
+                    f"{self._name(identity)} has sequence {sequence} twice: once more at offset {offset} "
+                    f"(term {self.highest_term}); its last was {instance._eventsrc_sequence}. Another program wrote one of them"
+                )
+            self._gaps[identity] = _Gap(instance._eventsrc_sequence + 1, sequence, offset)
+            return None
+        if meta.count != 1 or identity in self._unfinished:
+            self._follow(identity, meta, offset)
+        elif meta.index != 0:
+            raise self._half(identity, _Unfinished(meta.command_id, meta.index, meta.count, offset))
+        instance._eventsrc_sequence = sequence
+        apply, wants_recorded = self._appliers[type(event)]
+        if wants_recorded:
+            apply(instance, event, Recorded(event, sequence, None, meta))
+        else:
+            apply(instance, event)
+        if meta.index == meta.count - 1:
+            instance._eventsrc_memory = remember(
+                instance._eventsrc_memory,
+                self.aggregate.deduplicate,
+                meta.command_id,
+                sequence,
+                meta.time,
+                meta.count,
+                meta.payload_hash,
+            )
+        if self.highest_source is None or meta.source_offset > self.highest_source:
+            self.highest_source = meta.source_offset
+        self.last_time = max(self.last_time, meta.time)
+        self.events += 1
+        return Recorded(event, sequence, offset, meta)
+
+    def _read(self, offset: int, identity: bytes, sequence: int, value: bytes) -> tuple[EventMeta, Any]:
+        prefix = value[:10]
+        read = self._readers.get(prefix)
+        try:
+            if read is None:
+                read = self._readers[prefix] = self.catalog.event_reader(self.aggregate, prefix)
+            return read(value)
+        except DecodingError as unreadable:
+            raise LogInconsistent(
+                f"the event at offset {offset} ({self._name(identity)} sequence {sequence}) cannot be read: {unreadable}"
+            ) from unreadable
+
+    def _follow(self, identity: bytes, meta: EventMeta, offset: int) -> None:
+        """Events of one command stand together: 0, 1, ... count - 1, of the same command."""
+        left = self._unfinished.pop(identity, None)
+        expected = left.next_index if left is not None else 0
+        if meta.index != expected or (left is not None and left.command_id != meta.command_id):
+            raise self._half(identity, left or _Unfinished(meta.command_id, meta.index, meta.count, offset))
+        if meta.index + 1 < meta.count:
+            self._unfinished[identity] = _Unfinished(meta.command_id, meta.index + 1, meta.count, offset)
+
+    def _half(self, identity: bytes, left: _Unfinished) -> LogInconsistent:
+        return LogInconsistent(
+            f"command {left.command_id.hex()} on {self._name(identity)} is half applied: event {left.next_index} of its "
+            f"{left.count} is missing near offset {left.offset}"
+        )
+
+    def _name(self, identity: bytes) -> str:
+        return f'{self.aggregate.name} "{identity.decode(errors="backslashreplace")}"'

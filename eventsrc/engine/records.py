@@ -1,0 +1,23 @@
+"""A record as it was consumed: the client library's own message object meets this, so nothing is copied per record."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class ConsumedRecord(Protocol):
+    """Read-only. `timestamp` is (type, milliseconds since the epoch); `headers` None where there are none."""
+
+    def topic(self) -> str | None: ...
+
+    def partition(self) -> int | None: ...
+
+    def offset(self) -> int | None: ...
+
+    def key(self) -> Any: ...
+
+    def value(self) -> Any: ...
+
+    def timestamp(self) -> tuple[int, int]: ...
+
+    def headers(self) -> Any: ...

@@ -1,0 +1,504 @@
+"""A whole worker as a pure machine: inputs in the past tense -> effects in the imperative.
+
+Decides which partition is in which phase, what the one transaction carries, and what goes down with it when it
+aborts. Knows no clock, socket or thread: readings come with each input, and one driver performs the effects.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eventsrc.clock import HybridClock
+from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.control import Barrier, write_barrier
+from eventsrc.codec.keys import barrier_key
+from eventsrc.engine.batch import Batch, BatchKind, OutputRecord, Section
+from eventsrc.engine.compiled import CompiledAggregate
+from eventsrc.engine.counts import Counts
+from eventsrc.engine.decide import Limits, SectionDecider, Surroundings
+from eventsrc.engine.effects import (
+    Assigned,
+    AwaitTransaction,
+    CommandsPolled,
+    Commit,
+    Effect,
+    EventsPolled,
+    FetchStableOffset,
+    Halt,
+    Input,
+    Instant,
+    Lost,
+    Open,
+    Pause,
+    ProducerReady,
+    ReloadSchemas,
+    ReplaceProducer,
+    Revoked,
+    Revoking,
+    SendAnswers,
+    ShutdownRequested,
+    StableOffsetFetched,
+    StartReading,
+    StopReading,
+    TakeoverRefused,
+    Ticked,
+    TransactionAborted,
+    TransactionCommitted,
+    TransactionInDoubt,
+)
+from eventsrc.engine.fold import PartitionFold
+from eventsrc.engine.notes import Owner, read_note, write_note
+from eventsrc.engine.partition import Partition, PartitionKey, UnknownSchemaHere
+from eventsrc.engine.recovery import TopicIds, resume_position, verify_stable_offset
+from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
+from eventsrc.engine.transaction import TransactionEvent, TransactionLane, TransactionState
+from eventsrc.errors import LogInconsistent, UnknownSchema
+from eventsrc.model.pipeline import Pipeline
+
+logger = logging.getLogger("eventsrc.engine")
+
+SCHEMA_RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class WorkerEngine:
+    """One worker. `step` is its only way in; it is not reentrant, and belongs to the loop's thread."""
+
+    pipeline: Pipeline
+    catalog: Catalog
+    owner: Owner
+    limits: Limits
+    surroundings: Surroundings
+    topic_ids: Mapping[str, TopicIds]
+    clock_s: Callable[[], float]
+    new_uuid: Callable[[], uuid.UUID]
+    owned: dict[PartitionKey, Ownership] = field(default_factory=dict)
+    lane: TransactionLane = field(default_factory=TransactionLane)
+    taken_back: int = 0
+    _revoking: bool = False
+    _stopping: bool = False
+    _record_limit: int = 0
+    _attempts: int = 0
+    _compiled: dict[str, CompiledAggregate] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._record_limit = self.limits.records
+        self._compiled = {
+            name: CompiledAggregate(aggregate, self.catalog) for name, aggregate in self.pipeline.aggregates.items()
+        }
+
+    # ---- what the driver may ask
+
+    @property
+    def wants_commands(self) -> bool:
+        """False while a batch is already waiting for the transaction before it, and when stopping."""
+        return self.lane.ahead is None and not self._stopping and not self._revoking
+
+    @property
+    def record_limit(self) -> int:
+        """How many commands to poll at once."""
+        return self._record_limit
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is in flight or ahead: a stopping worker may leave."""
+        return self.lane.current is None and self.lane.ahead is None
+
+    def step(self, happened: Input, at: Instant) -> list[Effect]:
+        """Take one input; returns the effects to perform, in order."""
+        match happened:
+            case CommandsPolled():
+                return self._commands(happened, at)
+            case TransactionCommitted():
+                return self._committed(happened, at)
+            case EventsPolled():
+                return self._events(happened, at)
+            case Ticked():
+                return self._ticked(at)
+            case Assigned():
+                return [self._take_over(key, at) for key in happened.partitions]
+            case Revoking():
+                return self._hold()
+            case Revoked() | Lost():
+                return self._leave(happened.partitions, at)
+            case StableOffsetFetched():
+                return self._fenced_off(happened, at)
+            case TakeoverRefused():
+                ownership = self._current_attempt(happened.partition, happened.attempt)
+                return self._halt(ownership, happened.reason) if ownership is not None else []
+            case TransactionAborted():
+                return self._aborted(happened, at)
+            case TransactionInDoubt():
+                return self._in_doubt(happened, at)
+            case ProducerReady():
+                self.lane.on(TransactionEvent.PRODUCER_READY)
+                return self._advance(at)
+            case ShutdownRequested():
+                self._stopping = True
+                return []
+
+    # ---- commands
+
+    def _commands(self, polled: CommandsPolled, at: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        batch = Batch(BatchKind.COMMANDS, polled.metadata)
+        deadline_s = at.monotonic_s + self.pipeline.settings.transaction_interval
+        limits = self.limits
+        for key, records in polled.records.items():
+            ownership = self.owned.get(key)
+            if ownership is None or ownership.phase is not Phase.OPEN or ownership.partition is None:
+                continue  # fetched before it was paused, or left: its owner reads it again
+            partition = ownership.partition
+            decider = SectionDecider(partition, batch, limits, self.surroundings, at.wall_us)
+            taken = decider.run(records, self.clock_s, deadline_s)
+            if partition.waiting_for is not None:
+                effects += self._wait_for_schema(ownership, at)
+            elif taken < len(records):
+                effects.append(Open(key, partition.position))  # the batch is full: read the rest again
+        for section in batch.sections.values():
+            partition = self._partition(section)
+            section.note = write_note(self.owner, partition.term, partition.counts)
+        if batch.sections:
+            if self.lane.ahead is not None:
+                raise AssertionError("commands were polled while a batch was already ahead")
+            self.lane.ahead = batch
+            effects += self._advance(at)
+        return effects
+
+    def _wait_for_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:
+        waiting = self._waiting_for(ownership)
+        first_s = ownership.unknown_since.setdefault(waiting.fingerprint, at.monotonic_s)
+        if first_s == at.monotonic_s:
+            logger.warning(
+                "partition %s waits: the command at offset %d is of a schema not known here (fingerprint %016x); "
+                "put its file into the schema directory; after %g s it goes to the dead-letter topic",
+                ownership.key, waiting.offset, int.from_bytes(waiting.fingerprint, "little"),
+                self.pipeline.settings.unknown_schema_deadline,
+            )  # fmt: skip
+        ownership.on(PhaseEvent.COMMAND_SCHEMA_UNKNOWN)
+        ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
+        return [Pause(ownership.key)]
+
+    # ---- the transaction
+
+    def _advance(self, at: Instant) -> list[Effect]:
+        """Send what is next, if the producer is free: barriers first, then the batch processed ahead."""
+        if self.lane.state is not TransactionState.IDLE or self._revoking:
+            return []
+        batch = self._barriers(at) or self.lane.take_ahead()
+        if batch is None:
+            return []
+        self.lane.send(batch)
+        return [Commit(batch)]
+
+    def _committed(self, committed: TransactionCommitted, at: Instant) -> list[Effect]:
+        batch = committed.batch
+        self.lane.decided(batch, producer_usable=not committed.producer_suspect)
+        effects: list[Effect] = []
+        if committed.producer_suspect:
+            effects.append(ReplaceProducer("a late copy of its last commit request may still reach the broker"))
+        if batch.kind is BatchKind.BARRIERS:
+            for section in batch.sections.values():
+                effects += self._claimed(section, committed, at)
+        else:
+            for section in batch.sections.values():
+                effects += self._landed(section, committed)
+            self._record_limit = min(self.limits.records, self._record_limit * 2)
+            if batch.answers:
+                effects.append(SendAnswers(batch.answers))
+        return effects + self._advance(at)
+
+    def _landed(self, section: Section, committed: TransactionCommitted) -> list[Effect]:
+        """Note where our own last event stands; an offset that went back means another log under the same name."""
+        ownership = self.owned.get(section.key)
+        offset = committed.last_offsets.get(section.key)
+        if ownership is None or ownership.partition is not section.partition or offset is None:
+            return []
+        partition = self._partition(section)
+        before, partition.last_event_offset = partition.last_event_offset, offset
+        if before is not None and offset <= before:
+            return self._halt(
+                ownership,
+                f"an event was written at offset {offset} after one at {before}: the events topic was deleted and made "
+                "anew under a running worker. Stop the workers; restore the topic, or start under another pipeline name",
+            )
+        return []
+
+    def _aborted(self, aborted: TransactionAborted, at: Instant) -> list[Effect]:
+        self.lane.decided(aborted.batch, producer_usable=aborted.producer_usable)
+        logger.info("a transaction was aborted and will be repeated: %s", aborted.cause)
+        if aborted.timed_out:
+            self._halve(aborted.batch)
+        effects = self._take_back_all(aborted.batch)
+        if not aborted.producer_usable:
+            effects.append(ReplaceProducer(aborted.cause))
+        for ownership in self._claimants(aborted.batch):
+            ownership.on(PhaseEvent.BARRIER_ABORTED)
+            effects.append(self._restart(ownership, at))
+        return effects + self._advance(at)
+
+    def _in_doubt(self, doubt: TransactionInDoubt, at: Instant) -> list[Effect]:
+        """Nothing is guessed: every partition in it loses its memory and is taken over anew."""
+        self.lane.decided(doubt.batch, producer_usable=False)
+        logger.warning("the outcome of a transaction is not known; its partitions are rebuilt from the log: %s", doubt.cause)
+        if doubt.timed_out:
+            self._halve(doubt.batch)
+        ahead = self.lane.take_ahead()
+        effects = self._take_back(ahead) if ahead is not None else []
+        effects.append(ReplaceProducer(doubt.cause))
+        for section in doubt.batch.sections.values():
+            ownership = self.owned.get(section.key)
+            if ownership is None or (section.partition is not None and ownership.partition is not section.partition):
+                continue
+            if section.partition is None and ownership.phase is not Phase.CLAIMING:
+                continue
+            ownership.on(PhaseEvent.IN_DOUBT)
+            effects += [Pause(section.key), self._restart(ownership, at)]
+        return effects
+
+    def _halve(self, batch: Batch) -> None:
+        self._record_limit = max(1, min(self._record_limit, batch.commands or 1) // 2)
+
+    def _take_back_all(self, batch: Batch) -> list[Effect]:
+        """Undo the batch ahead, then this one: newest first. Each partition is read again from where they began."""
+        ahead = self.lane.take_ahead()
+        effects = self._take_back(ahead) if ahead is not None else []
+        if batch.kind is BatchKind.COMMANDS:
+            effects += self._take_back(batch)
+        return effects
+
+    def _take_back(self, batch: Batch) -> list[Effect]:
+        effects: list[Effect] = []
+        for section in batch.sections.values():
+            ownership = self.owned.get(section.key)
+            if ownership is None or ownership.partition is None or ownership.partition is not section.partition:
+                continue
+            self.taken_back += ownership.partition.take_back(section)
+            if ownership.phase is Phase.WAITING:
+                ownership.on(PhaseEvent.RETRY)
+            effects.append(Open(section.key, section.start))
+        return effects
+
+    # ---- membership
+
+    def _take_over(self, key: PartitionKey, at: Instant) -> Effect:
+        self._attempts += 1
+        ownership = Ownership(key, at.monotonic_s, attempt=self._attempts, progress_s=at.monotonic_s)
+        self.owned[key] = ownership
+        return FetchStableOffset(key, ownership.attempt)
+
+    def _restart(self, ownership: Ownership, at: Instant) -> Effect:
+        self._attempts += 1
+        ownership.begin_again(self._attempts, at.monotonic_s)
+        return FetchStableOffset(ownership.key, ownership.attempt)
+
+    def _hold(self) -> list[Effect]:
+        """Before partitions are given up: no new transaction, the batch ahead is dropped, the open one is decided."""
+        self._revoking = True
+        ahead = self.lane.take_ahead()
+        effects = self._take_back(ahead) if ahead is not None else []
+        if self.lane.state is TransactionState.IN_FLIGHT:
+            effects.append(AwaitTransaction())
+        return effects
+
+    def _leave(self, partitions: Sequence[PartitionKey], at: Instant) -> list[Effect]:
+        self._revoking = False
+        ahead = self.lane.take_ahead()
+        effects = self._take_back(ahead) if ahead is not None else []
+        for key in partitions:
+            ownership = self.owned.pop(key, None)
+            if ownership is not None and ownership.fold is not None:
+                effects.append(StopReading(key))
+        effects = [effect for effect in effects if not (isinstance(effect, Open) and effect.partition not in self.owned)]
+        return effects + self._advance(at)
+
+    # ---- taking a partition over
+
+    def _current_attempt(self, key: PartitionKey, attempt: int) -> Ownership | None:
+        ownership = self.owned.get(key)
+        return ownership if ownership is not None and ownership.attempt == attempt else None
+
+    def _fenced_off(self, fetched: StableOffsetFetched, at: Instant) -> list[Effect]:
+        ownership = self._current_attempt(fetched.partition, fetched.attempt)
+        if ownership is None or ownership.phase is not Phase.FENCING:
+            return []
+        ownership.proof = fetched.metadata
+        ownership.committed = fetched.committed
+        ownership.log_start, ownership.log_end = fetched.log_start, fetched.log_end
+        ownership.earlier = read_note(fetched.note)
+        ownership.resume_from = fetched.log_start if fetched.committed is None else fetched.committed
+        ownership.progress_s = at.monotonic_s
+        try:
+            verify_stable_offset(ownership)
+        except LogInconsistent as wrong:
+            return self._halt(ownership, str(wrong))
+        ownership.on(PhaseEvent.STABLE_OFFSET)
+        return self._advance(at)
+
+    def _barriers(self, at: Instant) -> Batch | None:
+        """One transaction with the barriers of all partitions that hold the same proof of membership."""
+        batch: Batch | None = None
+        for ownership in self.owned.values():
+            if ownership.phase is not Phase.CLAIMING:
+                continue
+            if batch is None:
+                batch = Batch(BatchKind.BARRIERS, ownership.proof)
+            if ownership.proof is batch.metadata:
+                batch.sections[ownership.key] = self._barrier(ownership, at)
+        return batch
+
+    def _barrier(self, ownership: Ownership, at: Instant) -> Section:
+        ids = self.topic_ids[ownership.key.aggregate]
+        ownership.barrier_key = barrier_key(self.new_uuid())
+        barrier = Barrier(
+            self.owner.instance,
+            self.owner.transactional_id,
+            self.owner.deployment,
+            ids.events,
+            ids.commands,
+            ownership.resume_from,
+            at.wall_us,
+        )
+        section = Section(ownership.key, ownership.resume_from, ownership.resume_from)
+        section.records.append(OutputRecord(ownership.barrier_key, write_barrier(barrier), at.wall_us // 1000))
+        return section
+
+    def _claimants(self, batch: Batch) -> list[Ownership]:
+        if batch.kind is not BatchKind.BARRIERS:
+            return []
+        found = (self.owned.get(key) for key in batch.sections)
+        return [each for each in found if each is not None and each.phase is Phase.CLAIMING and each.proof is batch.metadata]
+
+    def _claimed(self, section: Section, committed: TransactionCommitted, at: Instant) -> list[Effect]:
+        ownership = self.owned.get(section.key)
+        if ownership is None or ownership.phase is not Phase.CLAIMING or ownership.proof is not committed.batch.metadata:
+            return []
+        ownership.term = committed.last_offsets[section.key]
+        ownership.on(PhaseEvent.BARRIER_COMMITTED)
+        return self._read(ownership, at)
+
+    def _read(self, ownership: Ownership, at: Instant) -> list[Effect]:
+        aggregate = self.pipeline.aggregates[ownership.key.aggregate]
+        ownership.fold = PartitionFold(aggregate, self.catalog)
+        ownership.progress_s = at.monotonic_s
+        return [StartReading(ownership.key)]
+
+    def _events(self, polled: EventsPolled, at: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        for key, records in polled.records.items():
+            ownership = self.owned.get(key)
+            if ownership is None or ownership.fold is None or ownership.phase is not Phase.READING:
+                continue
+            ownership.progress_s = at.monotonic_s
+            try:
+                if ownership.fold.feed_until(records, ownership.term):
+                    effects += self._recovered(ownership, at)
+            except LogInconsistent as wrong:
+                effects += self._halt(ownership, str(wrong))
+            except UnknownSchema as unknown:
+                effects += self._block(ownership, unknown, at)
+        return effects
+
+    def _recovered(self, ownership: Ownership, at: Instant) -> list[Effect]:
+        fold = ownership.fold
+        if fold is None or ownership.term is None:
+            raise AssertionError("a partition was recovered without having been read")
+        ids = self.topic_ids[ownership.key.aggregate]
+        position = resume_position(ownership, fold, ids)
+        ownership.partition = Partition(
+            ownership.key,
+            self._compiled[ownership.key.aggregate],
+            self.pipeline.settings.partitions,
+            fold.live,
+            position,
+            ownership.term,
+            HybridClock(fold.last_time),
+            Counts(),
+        )
+        ownership.fold = None
+        ownership.on(PhaseEvent.OWN_BARRIER_READ)
+        logger.info(
+            "partition %s open: %d events folded into %d aggregates in %.2f s, commands from offset %d on, term %d",
+            ownership.key, fold.events, len(fold.live), at.monotonic_s - ownership.since_s, position, ownership.term,
+        )  # fmt: skip
+        return [StopReading(ownership.key), Open(ownership.key, position)]
+
+    def _block(self, ownership: Ownership, unknown: UnknownSchema, at: Instant) -> list[Effect]:
+        deadline_s = self.pipeline.settings.unknown_schema_deadline
+        first_s = ownership.unknown_since.setdefault(unknown.fingerprint, at.monotonic_s)
+        if at.monotonic_s - first_s > deadline_s:
+            return self._halt(
+                ownership,
+                f"an event in it is of a schema not known here for {deadline_s:g} s: {unknown}. "
+                "Put its .avsc file, from the deployment that wrote it, into the schema directory and restart",
+            )
+        ownership.on(PhaseEvent.EVENT_SCHEMA_UNKNOWN)
+        ownership.fold = None
+        ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
+        logger.warning("partition %s waits: %s; put its file into the schema directory", ownership.key, unknown)
+        return [StopReading(ownership.key)]
+
+    # ---- time, and ends
+
+    def _ticked(self, at: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        due = [each for each in self.owned.values() if each.phase in (Phase.WAITING, Phase.BLOCKED)]
+        due = [each for each in due if each.retry_at_s <= at.monotonic_s]
+        if due:
+            effects.append(ReloadSchemas())
+        for ownership in due:
+            effects += self._retry_schema(ownership, at)
+        for ownership in list(self.owned.values()):
+            if ownership.phase is Phase.READING:
+                stalled_s = at.monotonic_s - ownership.progress_s
+                if stalled_s > self.pipeline.settings.recovery_stall_deadline:
+                    effects += self._halt(
+                        ownership,
+                        f"recovery has read nothing for {stalled_s:.0f} s before its own barrier at offset {ownership.term}: "
+                        "an open transaction of another program holds back the last stable offset of the events topic. "
+                        "Find it with `kafka-transactions.sh find-hanging`, end it, and restart this worker",
+                    )
+        return effects
+
+    def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:
+        blocked = ownership.phase is Phase.BLOCKED
+        ownership.on(PhaseEvent.RETRY)
+        if blocked:
+            return self._read(ownership, at)
+        waiting = self._waiting_for(ownership)
+        partition = ownership.partition
+        if partition is None:
+            raise AssertionError("a waiting partition has no state")
+        if at.monotonic_s - ownership.unknown_since[waiting.fingerprint] > self.pipeline.settings.unknown_schema_deadline:
+            self.surroundings.given_up.add(waiting.fingerprint)
+        partition.waiting_for = None
+        return [Open(ownership.key, partition.position)]
+
+    def _halt(self, ownership: Ownership, reason: str) -> list[Effect]:
+        """Stop this partition loudly. What it decided and did not commit goes back; nothing more is written for it."""
+        ahead = self.lane.take_ahead()
+        effects = self._take_back(ahead) if ahead is not None else []
+        effects = [effect for effect in effects if not (isinstance(effect, Open) and effect.partition == ownership.key)]
+        if ownership.fold is not None:
+            effects.append(StopReading(ownership.key))
+        ownership.on(PhaseEvent.HALT)
+        ownership.begin_again(ownership.attempt, ownership.progress_s)
+        ownership.halted_because = reason
+        return [*effects, Pause(ownership.key), Halt(ownership.key, reason)]
+
+    # ---- small things
+
+    @staticmethod
+    def _partition(section: Section) -> Partition:
+        if section.partition is None:
+            raise AssertionError("a batch of commands has a section without a partition")
+        return section.partition
+
+    @staticmethod
+    def _waiting_for(ownership: Ownership) -> UnknownSchemaHere:
+        if ownership.partition is None or ownership.partition.waiting_for is None:
+            raise AssertionError("a partition waits for a schema without saying which")
+        return ownership.partition.waiting_for
