@@ -1,0 +1,17 @@
+# Every target is `python3 tools/develop.py <target>`: a machine without make runs that.
+PYTHON ?= python3
+ARGS ?=
+
+.PHONY: help setup demo test lint bench lock clean
+
+help:
+	@echo "make demo    a bank of accounts on a real Kafka, checked"
+	@echo "make test    every default test, services included   (ARGS='tests/unit -x' for some)"
+	@echo "make lint    style, types, import layers"
+	@echo "make bench   codec and throughput"
+	@echo "make setup   only .venv and the downloads"
+	@echo "make lock    pin the dependencies anew (needs uv; ARGS=--upgrade for newer ones)"
+	@echo "make clean   remove .venv, .eventsrc and caches"
+
+setup demo test lint bench lock clean:
+	@$(PYTHON) tools/develop.py $@ $(ARGS)
