@@ -95,7 +95,7 @@ class Declarations:
 
 
 def declare_aggregate(
-    cls: type, name: str | None, version: int, deduplicate: int, known: Declarations, frame: FrameType
+    cls: type, known: Declarations, frame: FrameType, *, name: str | None, version: int, deduplicate: int
 ) -> AggregateType:
     """Raises `DeclarationError` with every mistake in the class."""
     mistakes = Mistakes(cls, frame)
@@ -185,7 +185,7 @@ def _check_bases(cls: type, mistakes: Mistakes) -> None:
                 f"inherits from the aggregate {base.__name__}: their histories would be one or two, depending on whom "
                 "you ask.",
                 "write",
-                f"class {cls.__name__}: with its own fields, and share behaviour through functions or a nested dataclass",
+                f"class {cls.__name__}: with its own fields; share behaviour through functions or a nested dataclass",
             )
             return
         if dataclasses.is_dataclass(base) or "__slots__" not in vars(base):

@@ -38,7 +38,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Misused:
-    """Stands in the class body where a decorator was given something else than a function, until the class is checked."""
+    """Stands in the class body where a decorator was misused, until the whole class is checked."""
 
     role: Role
     problem: str

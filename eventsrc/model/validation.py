@@ -108,8 +108,10 @@ def _plain(value: Any) -> Any:
 
 
 def _adapter(name: str, record: RecordType, annotations: Mapping[str, Any]) -> TypeAdapter[dict[str, Any]]:
+    from typing import NotRequired
+
     from pydantic import ConfigDict, TypeAdapter
-    from typing_extensions import NotRequired, TypedDict
+    from typing_extensions import TypedDict
 
     # A TypedDict, not a model: a field may have any name, and the user's class is left as it is.
     required = {
