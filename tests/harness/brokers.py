@@ -1,0 +1,69 @@
+"""A broker for fault tests: the product's own `KafkaBroker`, its second listener behind a `Proxy`; topics on it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from eventsrc.localstack.distribution import prepare
+from eventsrc.localstack.kafka import KafkaBroker
+from eventsrc.localstack.processes import free_port
+from eventsrc.localstack.provision import cache_directory
+from eventsrc.localstack.training import train
+from tests.harness.proxy import Proxy
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class ProxiedBroker:
+    """`direct` bypasses the proxy: what the checker and the load use. `proxied` is what the worker under test gets."""
+
+    broker: KafkaBroker
+    proxy: Proxy
+
+    @property
+    def direct(self) -> str:
+        return self.broker.bootstrap_servers
+
+    @property
+    def proxied(self) -> str:
+        return self.proxy.bootstrap_servers
+
+
+@contextlib.contextmanager
+def proxied_broker(directory: Path, properties: Mapping[str, str] | None = None) -> Iterator[ProxiedBroker]:
+    distribution = prepare(cache_directory(directory), lambda _: None, train)
+    port = free_port()
+    with (
+        KafkaBroker(directory, distribution, properties=properties, proxy_port=port) as broker,
+        Proxy(port, broker.proxied_port) as proxy,
+    ):
+        yield ProxiedBroker(broker, proxy)
+
+
+def unique(stem: str) -> str:
+    """A name that no other test, run or process uses: letters, digits and hyphens, beginning with a letter."""
+    return f"{stem}-{os.getpid()}-{time.time_ns() // 1_000_000 % 1_000_000}-{next(_numbers)}"
+
+
+def create_topic(bootstrap_servers: str, name: str, partitions: int = 1, **config: str) -> str:
+    """Created and led when this returns. Underscores in `config` stand for dots."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    settings = {key.replace("_", "."): value for key, value in config.items()}
+    admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(20)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = admin.list_topics(name, timeout=5).topics[name]
+        if len(found.partitions) == partitions and all(each.leader >= 0 for each in found.partitions.values()):
+            return name
+        time.sleep(0.02)
+    raise TimeoutError(f"{name} has no leader")
