@@ -21,6 +21,11 @@ class HybridClock:
         self._last_us = wall_us if wall_us > last else last
         return self._last_us
 
+    @property
+    def last_us(self) -> int:
+        """The latest time given out or merged."""
+        return self._last_us
+
     def merge(self, time_us: int) -> None:
         """Another worker's time was seen: whatever is given out from here on is later."""
         self._last_us = max(self._last_us, time_us)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_digest
 
-from eventsrc.codec.catalog import Catalog
-from eventsrc.codec.schema import needs_decoded_copy
+from eventsrc.codec.catalog import Catalog, needs_decoded_copy
 from eventsrc.engine.preimage import Capture, Restore, pre_image_of
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.recorded import CommandMeta
@@ -59,7 +58,7 @@ class CompiledAggregate:
 
     def _command(self, cls: type, prefix: bytes, read: Callable[[bytes], Any]) -> CompiledCommand:
         handler = self.type.handlers[cls]
-        message = next(message for message in self.type.commands if message.cls is cls)
+        message = self.type.commands[cls]
         validate = message.validate if message.constrained else None
         seed = int.from_bytes(prefix[2:10], "little")
         return CompiledCommand(read, handler.function, handler.wants_context, validate, seed)
@@ -67,9 +66,13 @@ class CompiledAggregate:
     def _event(self, cls: type) -> CompiledEvent:
         applier = self.type.appliers[cls]
         write = self.catalog.event_writer(self.type, cls)
-        message = next(message for message in self.type.events if message.cls is cls)
-        reread = self.catalog.current_event_reader(self.type, cls) if needs_decoded_copy(message.record) else None
+        message = self.type.events[cls]
+        reread = self._reread if needs_decoded_copy(message.record) else None
         return CompiledEvent(write, applier.function, applier.wants_recorded, reread)
+
+
+    def _reread(self, encoded: bytes) -> tuple[Any, Any]:
+        return self.catalog.event_reader(self.type, encoded[:10])(encoded)
 
 
 def payload_hash(value: bytes, body_start: int, seed: int) -> bytes:

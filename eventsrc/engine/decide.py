@@ -70,7 +70,7 @@ class SectionDecider:
         self._output = self._section.records
         self._undo = self._section.undo
         self._answers = batch.answers
-        self._time = max(partition.clock.last, now_us - 1)
+        self._time = max(partition.clock.last_us, now_us - 1)
         self._term = b"#%d" % partition.term
         self._keep = compiled.type.deduplicate
 
@@ -104,7 +104,7 @@ class SectionDecider:
         self._section.position = self._partition.position
         self._batch.sections[self._partition.key] = self._section
         self._batch.commands += commands
-        self._partition.clock.advance(self._time)
+        self._partition.clock.merge(self._time)
 
     def _take(self, record: ConsumedRecord, offset: int) -> None:
         key, value = record.key(), record.value()
@@ -170,7 +170,13 @@ class SectionDecider:
         return True
 
     def _execute(
-        self, record: ConsumedRecord, instance: Any, how: CompiledCommand, meta: CommandMeta, body_start: int, command: Any
+        self,
+        record: ConsumedRecord,
+        instance: Any,
+        how: CompiledCommand,
+        meta: CommandMeta,
+        body_start: int,
+        command: Any,
     ) -> None:
         before = self._capture(instance)
         mark, attempt = len(self._output), 1
@@ -188,14 +194,16 @@ class SectionDecider:
                     self._answer(meta, "ok", before[-2])
                 else:
                     events = (decided,) if type(decided) in self._kinds else tuple(decided)
-                    self._emit(record, instance, before, meta, payload_hash(record.value(), body_start, how.hash_seed), events)
+                    self._emit(
+                        record, instance, before, meta, payload_hash(record.value(), body_start, how.hash_seed), events
+                    )
                 return
             except Rejected as rejection:
                 self._compiled.restore(instance, before)
                 self._partition.counts.rejected += 1
                 self._answer(meta, "rejected", before[-2], rejection.reason, rejection.details)
                 return
-            except Exception as failure:  # noqa: BLE001 - the application's bug, whatever it is, concerns its command alone
+            except Exception as failure:
                 self._compiled.restore(instance, before)
                 del self._output[mark:]
                 if attempt >= self._limits.handler_attempts:
@@ -213,7 +221,7 @@ class SectionDecider:
         events: Sequence[Any],
     ) -> None:
         key: bytes = record.key()
-        offset = record.offset()
+        offset = record.offset() or 0
         count, size = len(events), 0
         if not count:
             self._partition.counts.empty += 1
@@ -254,7 +262,12 @@ class SectionDecider:
             self._answers.append(Answer(meta[4], meta[0], "ok", sequence, tuple(encoded_events), None, {}))
 
     def _answer(
-        self, meta: CommandMeta, status: str, sequence: int, reason: str | None = None, details: dict[str, Any] | None = None
+        self,
+        meta: CommandMeta,
+        status: str,
+        sequence: int,
+        reason: str | None = None,
+        details: dict[str, Any] | None = None,
     ) -> None:
         if meta[4] is not None:
             self._answers.append(Answer(meta[4], meta[0], status, sequence, (), reason, details or {}))
@@ -266,13 +279,23 @@ class SectionDecider:
         self._section.dead_letters.append(dead_letter(record, topic, refusal))
         partition.counts.dead += 1
         logger.warning(
-            "dead letter: %s, command at %s/%d offset %s: %s", refusal.reason, topic, partition.key.number, record.offset(), refusal
+            "dead letter: %s, command at %s/%d offset %s: %s",
+            refusal.reason,
+            topic,
+            partition.key.number,
+            record.offset(),
+            refusal,
         )
         meta = refusal.meta_of(record, self._compiled)
         if meta is not None:
             instance = self._live.get(record.key())
             sequence = instance._eventsrc_sequence if instance is not None else 0
-            details = {"topic": topic, "partition": partition.key.number, "offset": record.offset(), "message": str(refusal)}
+            details = {
+                "topic": topic,
+                "partition": partition.key.number,
+                "offset": record.offset(),
+                "message": str(refusal),
+            }
             self._answer(meta, "failed", sequence, refusal.reason, details)
 
     def _check_purity(self, instance: Any, before: PreImage, command: Any) -> None:

@@ -66,6 +66,14 @@ class TakeoverRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRefused:
+    """The partition cannot go on, for a reason seen outside the engine: its topic cannot be read, or is another one."""
+
+    partition: PartitionKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommandsPolled:
     """`metadata`: the group metadata read on the polling thread right after the poll."""
 
@@ -131,6 +139,7 @@ Input = (
     | Lost
     | StableOffsetFetched
     | TakeoverRefused
+    | LogRefused
     | CommandsPolled
     | EventsPolled
     | TransactionCommitted

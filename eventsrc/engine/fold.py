@@ -30,7 +30,7 @@ class _Unfinished(NamedTuple):
 
     command_id: bytes
     next_index: int
-    count: int
+    total: int
     offset: int
 
 
@@ -101,11 +101,15 @@ class PartitionFold:
         for record in records:
             offset = record.offset()
             if offset is None or barrier is None or offset > barrier:
-                raise LogInconsistent(f"our own barrier at offset {barrier} was not in the log when offset {offset} was read")
+                raise LogInconsistent(
+                    f"our own barrier at offset {barrier} was not in the log when offset {offset} was read"
+                )
             self.feed(offset, record.key(), record.value(), record.timestamp()[1])
             if offset == barrier:
                 if barrier not in self.barriers:
-                    raise LogInconsistent(f"the record at offset {barrier}, where our own barrier was written, is another")
+                    raise LogInconsistent(
+                        f"the record at offset {barrier}, where our own barrier was written, is another"
+                    )
                 self.finish()
                 return True
         return False
@@ -219,7 +223,7 @@ class PartitionFold:
     def _half(self, identity: bytes, left: _Unfinished) -> LogInconsistent:
         return LogInconsistent(
             f"command {left.command_id.hex()} on {self._name(identity)} is half applied: event {left.next_index} of its "
-            f"{left.count} is missing near offset {left.offset}"
+            f"{left.total} is missing near offset {left.offset}"
         )
 
     def _name(self, identity: bytes) -> str:

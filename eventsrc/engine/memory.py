@@ -23,7 +23,7 @@ class Remembered(NamedTuple):
     command_id: bytes
     sequence: int
     time: int
-    count: int
+    events: int
     payload_hash: bytes
 
 

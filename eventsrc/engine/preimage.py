@@ -12,8 +12,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from eventsrc.codec.catalog import Catalog
-from eventsrc.codec.schema import flat
+from eventsrc.codec.catalog import Catalog, flat
 from eventsrc.model.aggregate import AggregateType
 
 PreImage = tuple[Any, ...]

@@ -75,7 +75,10 @@ def _same_topics(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> No
     before = fold.earlier_barrier
     if before is None:
         return
-    for what, then, now in (("events", before.events_topic_id, ids.events), ("commands", before.commands_topic_id, ids.commands)):
+    for what, then, now in (
+        ("events", before.events_topic_id, ids.events),
+        ("commands", before.commands_topic_id, ids.commands),
+    ):
         if then != now:
             raise LogInconsistent(
                 f"the {what} topic is another one (topic id {now}) than the last owner's (topic id {then}): it was deleted and "

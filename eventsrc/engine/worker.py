@@ -30,6 +30,7 @@ from eventsrc.engine.effects import (
     Halt,
     Input,
     Instant,
+    LogRefused,
     Lost,
     Open,
     Pause,
@@ -107,6 +108,13 @@ class WorkerEngine:
         """Nothing is in flight or ahead: a stopping worker may leave."""
         return self.lane.current is None and self.lane.ahead is None
 
+    @property
+    def recovering(self) -> bool:
+        """A partition of ours is on its way to being open, or none has been assigned yet."""
+        return not self.owned or any(
+            each.phase in (Phase.FENCING, Phase.CLAIMING, Phase.READING) for each in self.owned.values()
+        )
+
     def step(self, happened: Input, at: Instant) -> list[Effect]:
         """Take one input; returns the effects to perform, in order."""
         match happened:
@@ -129,6 +137,9 @@ class WorkerEngine:
             case TakeoverRefused():
                 ownership = self._current_attempt(happened.partition, happened.attempt)
                 return self._halt(ownership, happened.reason) if ownership is not None else []
+            case LogRefused():
+                refused = self.owned.get(happened.partition)
+                return [] if refused is None or refused.phase is Phase.HALTED else self._halt(refused, happened.reason)
             case TransactionAborted():
                 return self._aborted(happened, at)
             case TransactionInDoubt():
@@ -243,7 +254,9 @@ class WorkerEngine:
     def _in_doubt(self, doubt: TransactionInDoubt, at: Instant) -> list[Effect]:
         """Nothing is guessed: every partition in it loses its memory and is taken over anew."""
         self.lane.decided(doubt.batch, producer_usable=False)
-        logger.warning("the outcome of a transaction is not known; its partitions are rebuilt from the log: %s", doubt.cause)
+        logger.warning(
+            "the outcome of a transaction is not known; its partitions are rebuilt from the log: %s", doubt.cause
+        )
         if doubt.timed_out:
             self._halve(doubt.batch)
         ahead = self.lane.take_ahead()
@@ -312,7 +325,9 @@ class WorkerEngine:
             ownership = self.owned.pop(key, None)
             if ownership is not None and ownership.fold is not None:
                 effects.append(StopReading(key))
-        effects = [effect for effect in effects if not (isinstance(effect, Open) and effect.partition not in self.owned)]
+        effects = [
+            effect for effect in effects if not (isinstance(effect, Open) and effect.partition not in self.owned)
+        ]
         return effects + self._advance(at)
 
     # ---- taking a partition over
@@ -370,11 +385,17 @@ class WorkerEngine:
         if batch.kind is not BatchKind.BARRIERS:
             return []
         found = (self.owned.get(key) for key in batch.sections)
-        return [each for each in found if each is not None and each.phase is Phase.CLAIMING and each.proof is batch.metadata]
+        return [
+            each for each in found if each is not None and each.phase is Phase.CLAIMING and each.proof is batch.metadata
+        ]
 
     def _claimed(self, section: Section, committed: TransactionCommitted, at: Instant) -> list[Effect]:
         ownership = self.owned.get(section.key)
-        if ownership is None or ownership.phase is not Phase.CLAIMING or ownership.proof is not committed.batch.metadata:
+        if (
+            ownership is None
+            or ownership.phase is not Phase.CLAIMING
+            or ownership.proof is not committed.batch.metadata
+        ):
             return []
         ownership.term = committed.last_offsets[section.key]
         ownership.on(PhaseEvent.BARRIER_COMMITTED)
@@ -408,6 +429,8 @@ class WorkerEngine:
             raise AssertionError("a partition was recovered without having been read")
         ids = self.topic_ids[ownership.key.aggregate]
         position = resume_position(ownership, fold, ids)
+        clock = HybridClock()
+        clock.merge(fold.last_time)
         ownership.partition = Partition(
             ownership.key,
             self._compiled[ownership.key.aggregate],
@@ -415,7 +438,7 @@ class WorkerEngine:
             fold.live,
             position,
             ownership.term,
-            HybridClock(fold.last_time),
+            clock,
             Counts(),
         )
         ownership.fold = None
@@ -472,7 +495,10 @@ class WorkerEngine:
         partition = ownership.partition
         if partition is None:
             raise AssertionError("a waiting partition has no state")
-        if at.monotonic_s - ownership.unknown_since[waiting.fingerprint] > self.pipeline.settings.unknown_schema_deadline:
+        if (
+            at.monotonic_s - ownership.unknown_since[waiting.fingerprint]
+            > self.pipeline.settings.unknown_schema_deadline
+        ):
             self.surroundings.given_up.add(waiting.fingerprint)
         partition.waiting_for = None
         return [Open(ownership.key, partition.position)]

@@ -20,7 +20,9 @@ class EndTransactionWatch(logging.Handler):
     def __init__(self, name: str) -> None:
         super().__init__(logging.DEBUG)
         self.seen = False
-        self.logger = logging.Logger(f"eventsrc.librdkafka.{name}", logging.DEBUG)  # a private one: no registry, no parent
+        self.logger = logging.Logger(
+            f"eventsrc.librdkafka.{name}", logging.DEBUG
+        )  # a private one: no registry, no parent
         self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -22,14 +22,15 @@ from eventsrc.engine.counts import Counts
 from eventsrc.engine.notes import Owner, write_note
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import AbortRequired, OutcomeInDoubt, Retriable, TransactionOutlived, WorkerError
-from eventsrc.model.position import Offset
 from eventsrc.faultpoints import reach
+from eventsrc.model.position import Offset
 
 logger = logging.getLogger("eventsrc.kafka")
 
 # A call that does not answer within this is repeated, identically: 0 is not resumable and livelocks.
 CALL_TIMEOUT_S = 5.0
 DELIVERY_TIMEOUT_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class TopicNames:
@@ -44,13 +45,16 @@ class TopicNames:
 class TransactionalProducer:
     """One producer and its transactional id. Replace it, never reuse it, after OutcomeInDoubt."""
 
-    def __init__(self, producer: Producer, watch: EndTransactionWatch, names: TopicNames, owner: Owner, timeout_s: float) -> None:
+    def __init__(
+        self, producer: Producer, watch: EndTransactionWatch, names: TopicNames, owner: Owner, timeout_s: float
+    ) -> None:
         self._producer = producer
         self._watch = watch
         self._names = names
         self._owner = owner
         self._timeout_s = timeout_s
         self._begun_s = 0.0
+        self._abandoned = False
         self._last: dict[PartitionKey, Offset] = {}
 
     @property
@@ -91,7 +95,8 @@ class TransactionalProducer:
             for key, section in batch.sections.items()
         ]
         self._until_answered(
-            "sending offsets", lambda: self._producer.send_offsets_to_transaction(offsets, batch.metadata, CALL_TIMEOUT_S)
+            "sending offsets",
+            lambda: self._producer.send_offsets_to_transaction(offsets, batch.metadata, CALL_TIMEOUT_S),
         )
         reach("after-send-offsets")
         self._until_answered("committing", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
@@ -105,8 +110,10 @@ class TransactionalProducer:
         except WorkerError as failed:
             raise OutcomeInDoubt(str(failed)) from failed
 
-    def close(self) -> None:
-        """Drop what is queued; the broker aborts what is open when a successor takes the transactional id."""
+    def abandon(self) -> None:
+        """Ask for nothing any more: a call that is being repeated ends with OutcomeInDoubt. From any thread. The broker
+        aborts what is open when a successor takes the transactional id."""
+        self._abandoned = True
         self._producer.purge()
 
     # ---- producing
@@ -125,7 +132,11 @@ class TransactionalProducer:
         self._produce_when_drained(topic, last, number, self._delivered(key))
 
     def _produce_when_drained(
-        self, topic: str, record: OutputRecord, number: int, on_delivery: Callable[[KafkaError | None, Message], None] | None
+        self,
+        topic: str,
+        record: OutputRecord,
+        number: int,
+        on_delivery: Callable[[KafkaError | None, Message], None] | None,
     ) -> None:
         while True:
             try:
@@ -177,6 +188,8 @@ class TransactionalProducer:
                 error = translate(exception, what)
                 if not isinstance(error, Retriable):
                     raise error from exception
+                if self._abandoned:
+                    raise OutcomeInDoubt(f"{error}; given up") from exception
                 logger.info("%s; repeating the call", error)
 
     @staticmethod

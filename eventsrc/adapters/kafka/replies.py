@@ -32,7 +32,9 @@ class ReplyProducer:
         for answer in answers:
             if not 0 <= answer.partition < self._partitions:
                 continue  # the caller named a partition that does not exist: nobody listens there
-            reply = Reply(answer.command_id, answer.status, answer.sequence, answer.events, answer.reason, answer.details)
+            reply = Reply(
+                answer.command_id, answer.status, answer.sequence, answer.events, answer.reason, answer.details
+            )
             try:
                 produce(self._topic, write_reply(reply), answer.command_id, answer.partition)
             except BufferError:

@@ -1,0 +1,1 @@
+"""What a worker keeps on its own machine."""

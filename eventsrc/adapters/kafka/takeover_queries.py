@@ -1,0 +1,151 @@
+"""The question that fences earlier owners: the stable committed offset, asked until it is answered.
+
+While any earlier owner's accepted offsets are undecided the coordinator does not answer; once it has, no earlier
+generation can commit anything any more. A dead owner's open transaction would hold that back until it times out, so
+its transactional id, which stands beside its last committed offset, is taken from it when it has left the group.
+One thread; answers go to the loop through a callback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from eventsrc.adapters.kafka.config import Config
+from eventsrc.engine.effects import StableOffsetFetched, TakeoverRefused
+from eventsrc.engine.notes import Note, read_note
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.model.position import Position
+
+logger = logging.getLogger("eventsrc.kafka")
+
+ANSWER_TIMEOUT_S = 0.25
+FENCE_AFTER_S = 0.2
+FENCE_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True)
+class _Question:
+    key: PartitionKey
+    attempt: int
+    metadata: bytes
+    since_s: float
+    tried_fencing: bool = False
+
+
+class TakeoverQueries:
+    """Asks for stable offsets in the background. `cancel` a partition that left; `close` before the consumer."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        common: Config,
+        group_id: str,
+        topics: Mapping[str, str],
+        transactional_id: str,
+        answered: Callable[[StableOffsetFetched | TakeoverRefused], None],
+    ) -> None:
+        self._consumer = consumer
+        self._common = common
+        self._group_id = group_id
+        self._topics = topics
+        self._transactional_id = transactional_id
+        self._answered = answered
+        self._asked: queue.SimpleQueue[_Question | None] = queue.SimpleQueue()
+        self._current: dict[PartitionKey, int] = {}
+        self._admin: AdminClient | None = None
+        self._thread = threading.Thread(target=self._run, name="eventsrc-takeover", daemon=True)
+        self._thread.start()
+
+    def ask(self, key: PartitionKey, attempt: int, metadata: bytes) -> None:
+        """The answer comes as StableOffsetFetched with this attempt and this metadata."""
+        self._current[key] = attempt
+        self._asked.put(_Question(key, attempt, metadata, time.monotonic()))
+
+    def cancel(self, key: PartitionKey) -> None:
+        """No answer for it is wanted any more."""
+        self._current.pop(key, None)
+
+    def close(self) -> None:
+        """Returns when nothing uses the consumer any more."""
+        self._current.clear()
+        self._asked.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (question := self._asked.get()) is not None:
+            if self._current.get(question.key) != question.attempt:
+                continue
+            answer = self._try(question)
+            if answer is not None:
+                self._answered(answer)
+            else:
+                self._asked.put(question)  # the other partitions first: one pending offset must not hold them back
+
+    def _try(self, question: _Question) -> StableOffsetFetched | TakeoverRefused | None:
+        place = TopicPartition(self._topics[question.key.aggregate], question.key.number)
+        try:
+            found = self._consumer.committed([place], ANSWER_TIMEOUT_S)[0]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            start, end = self._consumer.get_watermark_offsets(place, ANSWER_TIMEOUT_S * 20)
+        except KafkaException as exception:
+            return self._unanswered(question, exception)
+        committed = Position(found.offset) if found.offset >= 0 else None
+        return StableOffsetFetched(
+            question.key, question.attempt, question.metadata, committed, found.metadata, Position(start), Position(end)
+        )
+
+    def _unanswered(self, question: _Question, exception: KafkaException) -> TakeoverRefused | None:
+        error = exception.args[0]
+        if error.code() in (
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError.GROUP_AUTHORIZATION_FAILED,
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        ):
+            return TakeoverRefused(
+                question.key, question.attempt, f"the committed offset cannot be read: {error.str()}"
+            )
+        if not question.tried_fencing and time.monotonic() - question.since_s > FENCE_AFTER_S:
+            question.tried_fencing = True
+            logger.info("partition %s: an earlier owner's transaction is still open", question.key)
+            with contextlib.suppress(KafkaException):  # only speed hangs on it: the transaction times out by itself
+                self._fence_earlier_owner(question.key)
+        return None
+
+    def _fence_earlier_owner(self, key: PartitionKey) -> None:
+        note = self._note(key)
+        if note is None or note.transactional_id == self._transactional_id:
+            return  # unknown, or our own former life: our producer's start fences that
+        if note.instance in self._instances():
+            return  # it is alive and in the group: it finishes or aborts by itself
+        logger.info("fencing instance %s, which has left the group with a transaction open", note.instance)
+        fencer = Producer(
+            {**self._common, "transactional.id": note.transactional_id}, logger=logging.getLogger("eventsrc.librdkafka")
+        )
+        fencer.list_topics(timeout=ANSWER_TIMEOUT_S * 20)
+        fencer.init_transactions(FENCE_TIMEOUT_S)
+
+    def _note(self, key: PartitionKey) -> Note | None:
+        """The note beside the last committed offset, read without waiting for what is undecided."""
+        place = TopicPartition(self._topics[key.aggregate], key.number)
+        asked = [ConsumerGroupTopicPartitions(self._group_id, [place])]
+        future = self._administration().list_consumer_group_offsets(asked, require_stable=False)[self._group_id]
+        return read_note(future.result().topic_partitions[0].metadata)
+
+    def _instances(self) -> set[str]:
+        future = self._administration().describe_consumer_groups([self._group_id])[self._group_id]
+        return {member.group_instance_id for member in future.result().members if member.group_instance_id}
+
+    def _administration(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient(dict(self._common), logger=logging.getLogger("eventsrc.librdkafka"))
+        return self._admin

@@ -1,0 +1,315 @@
+"""The one loop: polls, steps the engine, performs its effects. Everything blocking is at the edges, behind a queue.
+
+Knows how effects are performed and in which thread; decides nothing. Rebalance callbacks run inside `poll`, on this
+thread: what they ask of a transaction is answered before they return.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from eventsrc.adapters.kafka.events_reader import EventsReader
+from eventsrc.adapters.kafka.membership import GroupMembership
+from eventsrc.adapters.kafka.producer import TransactionalProducer
+from eventsrc.adapters.kafka.replies import ReplyProducer
+from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
+from eventsrc.engine.batch import Batch
+from eventsrc.engine.effects import (
+    Assigned,
+    AwaitTransaction,
+    CommandsPolled,
+    Commit,
+    Effect,
+    EventsPolled,
+    FetchStableOffset,
+    Halt,
+    Input,
+    Instant,
+    LogRefused,
+    Lost,
+    Open,
+    Pause,
+    ProducerReady,
+    ReloadSchemas,
+    ReplaceProducer,
+    Revoked,
+    Revoking,
+    SendAnswers,
+    ShutdownRequested,
+    StartReading,
+    StopReading,
+    Ticked,
+    TransactionInDoubt,
+)
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.worker import WorkerEngine
+from eventsrc.errors import AbortRequired, OutcomeInDoubt
+from eventsrc.faultpoints import reach
+from eventsrc.runtime.commit_thread import CommitThread
+
+logger = logging.getLogger("eventsrc.worker")
+
+TICK_S = 0.25
+IDLE_POLL_S = 0.05
+BUSY_POLL_S = 0.002
+EVENTS_AT_ONCE = 5000
+SERVE_MEMBERSHIP_AFTER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerStarted:
+    """A producer holds the transactional id."""
+
+    producer: TransactionalProducer
+
+
+@dataclass(slots=True)
+class Ports:
+    """What the driver works with; made by `runtime.worker`, faked in tests."""
+
+    membership: GroupMembership
+    events: EventsReader
+    replies: ReplyProducer
+    queries: TakeoverQueries
+
+
+class Driver:
+    """Runs one worker until `stop`. All methods on the loop's thread but `post` and `stop`."""
+
+    def __init__(
+        self,
+        engine: WorkerEngine,
+        start_producer: Callable[[], TransactionalProducer],
+        *,
+        drain_s: float,
+        await_transaction_s: float,
+    ) -> None:
+        self._engine = engine
+        self._start_producer = start_producer
+        self._drain_s = drain_s
+        self._await_transaction_s = await_transaction_s
+        self._inbox: queue.SimpleQueue[Input | ProducerStarted | Exception] = queue.SimpleQueue()
+        self._commits = CommitThread(self.post)
+        self._producer: TransactionalProducer | None = None
+        self._stopping = threading.Event()
+        self._ticked_s = 0.0
+        self._served_s = 0.0
+        self.ports: Ports | None = None
+        self._begin_producer()
+
+    # ---- from other threads, and signal handlers
+
+    def post(self, happened: Input | ProducerStarted | Exception) -> None:
+        """Hand something to the loop."""
+        self._inbox.put(happened)
+
+    def stop(self) -> None:
+        """Finish what is decided, then leave."""
+        self._stopping.set()
+
+    # ---- the loop
+
+    def run(self) -> None:
+        """Returns after a completed drain. Raises Fenced, and whatever a defect raises."""
+        leave_by_s: float | None = None
+        while True:
+            self._drain_inbox()
+            if self._stopping.is_set() and leave_by_s is None:
+                leave_by_s = time.monotonic() + self._drain_s
+                self._step(ShutdownRequested())
+            if leave_by_s is not None and (self._engine.quiet or time.monotonic() > leave_by_s):
+                return
+            self._poll_commands()
+            self._poll_events()
+            self._tick()
+
+    def close(self) -> None:
+        """After `run`, whatever way it ended: answers out, transaction thread ended, group left, in this order."""
+        ports = self._ports
+        ports.queries.close()
+        ports.replies.flush(2.0)
+        ports.membership.close()
+        ports.events.close()
+        self._stopping.set()
+        if self._producer is not None:
+            self._producer.abandon()
+        self._commits.close(2.0)
+
+    @property
+    def _ports(self) -> Ports:
+        if self.ports is None:
+            raise AssertionError("the driver runs before it has ports")
+        return self.ports
+
+    def _poll_commands(self) -> None:
+        engine = self._engine
+        if not engine.wants_commands:
+            self._wait_for_outcome()
+            return
+        busy = not engine.quiet or engine.recovering
+        timeout_s = 0.0 if self._ports.events.active else BUSY_POLL_S if busy else IDLE_POLL_S
+        polled = self._ports.membership.poll(engine.record_limit, timeout_s)
+        self._served_s = time.monotonic()
+        if polled:
+            self._step(CommandsPolled(polled, self._ports.membership.metadata()))
+
+    def _wait_for_outcome(self) -> None:
+        """A batch is ahead already: nothing to do before the transaction in flight is decided, but to stay a member."""
+        try:
+            self._take(self._inbox.get(timeout=IDLE_POLL_S))
+        except queue.Empty:
+            pass
+        if time.monotonic() - self._served_s > SERVE_MEMBERSHIP_AFTER_S:
+            self._ports.membership.serve()
+            self._served_s = time.monotonic()
+
+    def _poll_events(self) -> None:
+        if not self._ports.events.active:
+            return
+        polled = self._ports.events.poll(EVENTS_AT_ONCE, 0.01)
+        if polled:
+            reach("during-recovery")
+            self._step(EventsPolled(polled))
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._ticked_s >= TICK_S:
+            self._ticked_s = now_s
+            self._step(Ticked())
+
+    def _drain_inbox(self) -> None:
+        while True:
+            try:
+                happened = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            self._take(happened)
+
+    def _take(self, happened: Input | ProducerStarted | Exception) -> None:
+        if isinstance(happened, Exception):
+            raise happened
+        if isinstance(happened, ProducerStarted):
+            self._producer = happened.producer
+            self._step(ProducerReady())
+        elif not self._is_stale(happened):
+            self._step(happened)
+
+    def _is_stale(self, happened: Input) -> bool:
+        """The outcome of a transaction that was given up as unknown before."""
+        batch = getattr(happened, "batch", None)
+        return isinstance(batch, Batch) and batch is not self._engine.lane.current
+
+    def _step(self, happened: Input) -> None:
+        at = Instant(time.time_ns() // 1000, time.monotonic())
+        self._perform(self._engine.step(happened, at))
+
+    # ---- effects
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        ports = self._ports
+        metadata: bytes | None = None
+        for effect in effects:
+            match effect:
+                case Commit(batch):
+                    self._commit(batch)
+                case SendAnswers(answers):
+                    ports.replies.send(answers)
+                case Open(partition, position):
+                    ports.membership.open(partition, position)
+                case Pause(partition):
+                    ports.membership.pause(partition)
+                case FetchStableOffset(partition, attempt):
+                    if metadata is None:
+                        metadata = ports.membership.metadata()
+                    ports.queries.ask(partition, attempt, metadata)
+                case StartReading(partition):
+                    reach("after-barrier")
+                    ports.events.start(partition)
+                case StopReading(partition):
+                    ports.events.stop(partition)
+                case AwaitTransaction():
+                    self._await_transaction()
+                case ReplaceProducer(reason):
+                    self._replace_producer(reason)
+                case ReloadSchemas():
+                    self._engine.catalog.reload()
+                case Halt(partition, reason):
+                    logger.error("partition %s is halted: %s. Other partitions run on", partition, reason)
+                case _:
+                    assert_never(effect)
+
+    def _commit(self, batch: Batch) -> None:
+        producer = self._producer
+        if producer is None:
+            raise AssertionError("a transaction was to be sent without a producer")
+        try:
+            producer.send(batch)
+        except AbortRequired as cause:
+            self._commits.abort(producer, batch, cause)
+        except OutcomeInDoubt as doubt:
+            self.post(TransactionInDoubt(batch, str(doubt)))
+        else:
+            self._commits.finish(producer, batch)
+
+    def _await_transaction(self) -> None:
+        """Inside a rebalance callback: no transaction may outlive it."""
+        give_up_s = time.monotonic() + self._await_transaction_s
+        while (batch := self._engine.lane.current) is not None:
+            try:
+                self._take(self._inbox.get(timeout=max(0.001, give_up_s - time.monotonic())))
+            except queue.Empty:
+                self._step(TransactionInDoubt(batch, "it was not decided before its partitions were revoked"))
+            except Exception as failure:  # noqa: BLE001 - a callback must not raise: the loop raises it instead
+                self.post(failure)
+                return
+
+    def _replace_producer(self, reason: str) -> None:
+        logger.info("replacing the producer: %s", reason)
+        if self._producer is not None:
+            self._producer.abandon()
+            self._producer = None
+        self._begin_producer()
+
+    def _begin_producer(self) -> None:
+        """In a thread: it waits for the coordinator, beside the group join."""
+
+        def start() -> None:
+            try:
+                self.post(ProducerStarted(self._start_producer()))
+            except Exception as failure:  # noqa: BLE001 - reported to the loop, which ends with it
+                if not self._stopping.is_set():
+                    self.post(failure)
+
+        threading.Thread(target=start, name="eventsrc-producer-start", daemon=True).start()
+
+    # ---- rebalance callbacks, on the loop's thread, inside `poll`
+
+    def on_assigned(self, partitions: tuple[PartitionKey, ...]) -> None:
+        self._guarded(Assigned(partitions))
+
+    def on_revoked(self, partitions: tuple[PartitionKey, ...]) -> None:
+        self._guarded(Revoking(partitions))
+        for partition in partitions:
+            self._ports.queries.cancel(partition)
+        self._guarded(Revoked(partitions))
+
+    def on_lost(self, partitions: tuple[PartitionKey, ...]) -> None:
+        for partition in partitions:
+            self._ports.queries.cancel(partition)
+        self._guarded(Lost(partitions))
+
+    def on_partition_error(self, partition: PartitionKey, reason: str) -> None:
+        """The commands topic cannot be read on."""
+        self.post(LogRefused(partition, reason))
+
+    def _guarded(self, happened: Input) -> None:
+        try:
+            self._step(happened)
+        except Exception as failure:  # noqa: BLE001 - a callback must not raise: the loop raises it instead
+            self.post(failure)

@@ -1,0 +1,167 @@
+"""Makes one worker of its parts and runs it: what `eventsrc run` does after the command line is read.
+
+On the way to the group join every import and every round trip counts: a worker that was killed is back in a fraction
+of a second only if nothing heavy stands here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from confluent_kafka import murmur2
+
+from eventsrc.adapters.kafka.config import Config, client_config
+from eventsrc.adapters.kafka.events_reader import EventsReader, events_reader_config
+from eventsrc.adapters.kafka.membership import GroupMembership, membership_config
+from eventsrc.adapters.kafka.producer import TopicNames, TransactionalProducer
+from eventsrc.adapters.kafka.producer_start import initialised_producer, producer_config
+from eventsrc.adapters.kafka.replies import ReplyProducer
+from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
+from eventsrc.adapters.kafka.topics import dead_letter_message_bytes, verify_topics
+from eventsrc.adapters.local.slots import Slot
+from eventsrc.codec import schema_files
+from eventsrc.codec.catalog import Catalog
+from eventsrc.engine.decide import Limits, Surroundings
+from eventsrc.engine.notes import Owner
+from eventsrc.engine.recovery import TopicIds
+from eventsrc.engine.worker import WorkerEngine
+from eventsrc.errors import Fenced
+from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
+from eventsrc.model.pipeline import Pipeline
+from eventsrc.runtime.driver import Driver, Ports
+from eventsrc.runtime.settings import Settings
+
+logger = logging.getLogger("eventsrc.worker")
+
+EXIT_DRAINED = 0
+EXIT_FAILED = 1
+
+
+def run_worker(pipeline: Pipeline, settings: Settings) -> int:
+    """Process commands until SIGTERM or SIGINT; returns the exit code (0 after a completed drain).
+
+    On the main thread, as it handles those signals; a second one ends the process at once with 128 + its number.
+    Raises Unreachable, TopicsInvalid, InvalidSettings, SchemaIncompatible before anything was processed.
+    """
+    slot = Slot.take(settings.state_dir, pipeline.settings.group_id, settings.instance_id)
+    try:
+        return _Worker(pipeline, settings, slot).run()
+    finally:
+        slot.release()
+
+
+class _Worker:
+    def __init__(self, pipeline: Pipeline, settings: Settings, slot: Slot) -> None:
+        self._pipeline = pipeline
+        self._bootstrap_servers = settings.require_bootstrap_servers()
+        self._settings = settings
+        self._common: Config = client_config(self._bootstrap_servers, settings.kafka)
+        group_id = pipeline.settings.group_id
+        self._owner = Owner(slot.instance_id, f"{group_id}-{slot.instance_id}", socket.gethostname())
+        self._commands = {name: commands_topic(pipeline.name, name) for name in pipeline.aggregates}
+        self._events = {name: events_topic(pipeline.name, name) for name in pipeline.aggregates}
+        self._dead_letter = dead_letter_topic(pipeline.name)
+        self._stopped = threading.Event()
+
+    def run(self) -> int:
+        ids = verify_topics(self._pipeline, self._bootstrap_servers, self._settings.kafka)
+        catalog = Catalog(self._pipeline, self._settings.schemas_dir)
+        schema_files.export(self._settings.schemas_dir, catalog.schemas())
+        of = self._pipeline.settings
+        engine = WorkerEngine(
+            self._pipeline,
+            catalog,
+            self._owner,
+            Limits(
+                records=of.batch_records,
+                output_bytes=of.batch_bytes,
+                handler_attempts=of.handler_attempts,
+                max_command_bytes=of.max_command_bytes,
+                max_event_bytes=of.max_command_bytes,
+            ),
+            Surroundings(lambda name: self._commands[name], murmur2),
+            {name: TopicIds(ids[self._commands[name]], ids[self._events[name]]) for name in self._pipeline.aggregates},
+            time.monotonic,
+            uuid.uuid4,
+        )
+        driver = Driver(
+            engine,
+            self._start_producer,
+            drain_s=of.transaction_timeout * 2,
+            await_transaction_s=of.transaction_timeout + 2,
+        )
+        driver.ports = self._ports(driver)
+        logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
+        with _stopping(driver):
+            try:
+                driver.run()
+            except Fenced as fenced:
+                logger.error("%s; this worker ends and must not be restarted under that id", fenced)  # noqa: TRY400 - an answer, not a defect
+                return EXIT_FAILED
+            finally:
+                self._stopped.set()
+                driver.close()
+        logger.info("drained")
+        return EXIT_DRAINED
+
+    def _ports(self, driver: Driver) -> Ports:
+        of = self._pipeline.settings
+        membership = GroupMembership(
+            membership_config(
+                self._common, of.group_id, self._owner.instance, of.session_timeout, of.max_poll_interval
+            ),
+            self._commands,
+            driver,
+            driver.on_partition_error,
+        )
+        return Ports(
+            membership,
+            EventsReader(events_reader_config(self._common, of.group_id), self._events),
+            ReplyProducer(self._common, replies_topic(self._pipeline.name), of.partitions),
+            TakeoverQueries(
+                membership.consumer,
+                self._common,
+                of.group_id,
+                self._commands,
+                self._owner.transactional_id,
+                driver.post,
+            ),
+        )
+
+    def _start_producer(self) -> TransactionalProducer:
+        of = self._pipeline.settings
+        config = producer_config(
+            self._common, self._owner.transactional_id, of.transaction_timeout, dead_letter_message_bytes(of)
+        )
+        producer, watch = initialised_producer(config, self._stopped.is_set)
+        names = TopicNames(self._commands, self._events, self._dead_letter, of.partitions)
+        return TransactionalProducer(producer, watch, names, self._owner, of.transaction_timeout)
+
+
+@contextmanager
+def _stopping(driver: Driver) -> Iterator[None]:
+    """The first SIGTERM or SIGINT drains, the second one exits at once."""
+    seen = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            os._exit(128 + number)
+        driver.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
