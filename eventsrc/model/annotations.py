@@ -121,13 +121,14 @@ def own_annotations(cls: type) -> dict[str, Any]:
 
 
 class TypeReader:
-    """Reads the annotations of one class. `constrained` becomes true once one of them carries a constraint."""
+    """Reads the annotation of one field. `constrained` becomes true when it carries a constraint. `named` are the
+    nested classes met in the same message, by name: one name is one type in a schema."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, named: dict[str, type]) -> None:
         self.constrained = False
         self._scope = scope
         self._open: list[type] = []
-        self._named: dict[str, type] = {}
+        self._named = named
 
     def read(self, annotation: Any, places: int | None = None) -> FieldType:
         """`annotation` is resolved. Raises `Unreadable`."""

@@ -43,11 +43,12 @@ _WRITTEN_DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What was read: `fields` for the schema, `annotations` (resolved, by field) for pydantic."""
+    """What was read: `fields` for the schema, `annotations` (resolved, by field) for pydantic, and
+    the names of those that carry constraints."""
 
     fields: tuple[Field, ...]
     annotations: dict[str, Any]
-    constrained: bool
+    constrained: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,15 @@ class _Written:
 
 def read_fields(cls: type, kind: Kind, scope: Scope, mistakes: Mistakes) -> Declared:
     """Fields that are mistaken are reported and left out."""
-    reader = TypeReader(scope)
     fields: list[Field] = []
     annotations: dict[str, Any] = {}
+    constrained: list[str] = []
     optional_since: str | None = None
+    named: dict[str, type] = {}
     for written in _written_fields(cls):
         if not _name_allowed(written, kind, mistakes):
             continue
+        reader = TypeReader(scope, named)
         annotation, field_type = _read_type(written, scope, reader, mistakes)
         if field_type is None:
             continue
@@ -77,6 +80,8 @@ def read_fields(cls: type, kind: Kind, scope: Scope, mistakes: Mistakes) -> Decl
             continue
         fields.append(field)
         annotations[field.name] = annotation
+        if reader.constrained:
+            constrained.append(field.name)
         if field.default is not MISSING or field.default_factory is not None:
             optional_since = optional_since or field.name
         elif optional_since is not None:
@@ -87,7 +92,7 @@ def read_fields(cls: type, kind: Kind, scope: Scope, mistakes: Mistakes) -> Decl
                 f"{field.name} above {optional_since}, or give it a default",
             )
     _check_unannotated(cls, mistakes)
-    return Declared(tuple(fields), annotations, reader.constrained)
+    return Declared(tuple(fields), annotations, tuple(constrained))
 
 
 def _written_fields(cls: type) -> Iterator[_Written]:

@@ -35,23 +35,27 @@ _REFUSED_METHODS = {
 
 @dataclasses.dataclass(eq=False, slots=True)
 class MessageType:
-    """A declared command or event. `cls` is the slotted class that the decorator returned; `constrained` tells
-    whether `validate` has anything to check."""
+    """A declared command or event. `cls` is the slotted class that the decorator returned."""
 
     cls: type
     name: str
     kind: MessageKind
     record: RecordType
     aliases: tuple[str, ...]
-    constrained: bool
     annotations: Mapping[str, Any]
     """Resolved, by field, with their constraints."""
+    constrained_fields: tuple[str, ...]
     _validator: Validator | None = None
+
+    @property
+    def constrained(self) -> bool:
+        """Whether `validate` has anything to check."""
+        return bool(self.constrained_fields)
 
     def validate(self, instance: Any) -> None:
         """Raises `InvalidCommand` where a constraint is broken. Loads pydantic only for what simple bounds do not
         settle."""
-        if self.constrained:
+        if self.constrained_fields:
             self._checks().validate(instance)
 
     def from_json(self, obj: Mapping[str, Any]) -> Any:
@@ -62,7 +66,7 @@ class MessageType:
         if self._validator is None:
             from eventsrc.model.validation import Validator
 
-            self._validator = Validator(self.cls, self.kind, self.record, self.annotations)
+            self._validator = Validator(self.record, self.annotations, self.constrained_fields)
         return self._validator
 
 
@@ -79,7 +83,7 @@ def declare_message(
     made = slotted_dataclass(cls)
     full_name = name or cls.__name__
     record = RecordType(made, full_name, declared.fields, tuple(aliases))
-    return MessageType(made, full_name, kind, record, tuple(aliases), declared.constrained, declared.annotations)
+    return MessageType(made, full_name, kind, record, tuple(aliases), declared.annotations, declared.constrained)
 
 
 def scope_of(frame: FrameType) -> Scope:

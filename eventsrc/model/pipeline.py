@@ -111,9 +111,7 @@ class Pipeline:
     def _aggregate(self, cls: type, name: str | None, version: int, deduplicate: int, frame: FrameType) -> type:
         self._refuse_second_declaration(cls)
         known = Declarations(self.name, self.commands, self.events, self.aggregates)
-        declared = declare_aggregate(
-            cls, known, frame, name=name, version=version, deduplicate=deduplicate
-        )
+        declared = declare_aggregate(cls, known, frame, name=name, version=version, deduplicate=deduplicate)
         self.aggregates[declared.name] = declared
         return declared.cls
 
