@@ -1,0 +1,310 @@
+"""All readers and writers of one pipeline, compiled when they are first asked for.
+
+Owns which schema belongs to which message of which aggregate, and what is said of bytes that name another. Reads
+schema files; writes none. One thread at a time may ask for what is not compiled yet; the functions themselves are free
+of shared state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from eventsrc.codec import control, schema_files
+from eventsrc.codec.framing import MARKER, PREFIX_BYTES, framing_prefix, parse_prefix
+from eventsrc.codec.metas import with_meta
+from eventsrc.codec.nodes import RecordNode, fingerprint, parse
+from eventsrc.codec.reader import compile_reader
+from eventsrc.codec.resolution import Unresolvable, build
+from eventsrc.codec.schema import Json, message_schema, state_schema
+from eventsrc.codec.schema_files import SchemaFile, schema_file
+from eventsrc.codec.writer import compile_writer
+from eventsrc.errors import DecodingError, EncodingError, NotThisKind, UnknownSchema
+from eventsrc.model.aggregate import AggregateType
+from eventsrc.model.message import MessageKind, MessageType
+from eventsrc.model.names import avro_namespace
+from eventsrc.model.pipeline import Pipeline
+from eventsrc.model.recorded import CommandMeta, EventMeta
+from eventsrc.model.types import (
+    DecimalScaled,
+    DictOf,
+    FieldType,
+    ListOf,
+    Primitive,
+    RecordOf,
+    RecordType,
+    SetOf,
+    TupleOf,
+    UnionOf,
+)
+
+EventWriter = Callable[[bytes, bytes | None, bytes | None, int, int, int, int, bytes, Any], bytes]
+EventReader = Callable[[bytes], tuple[EventMeta, Any]]
+CommandWriter = Callable[[bytes, bytes | None, bytes | None, int, int | None, Any], bytes]
+CommandReader = Callable[[bytes], tuple[CommandMeta, int, Any]]
+ControlReader = Callable[[bytes], Any]
+StateWriter = Callable[[Any], bytes]
+StateReader = Callable[[bytes, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A command or an event as one aggregate writes it."""
+
+    aggregate: AggregateType
+    message: MessageType
+    file: SchemaFile
+
+    @property
+    def prefix(self) -> bytes:
+        return framing_prefix(self.file.fingerprint)
+
+
+class Catalog:
+    """Readers and writers of `pipeline`. Schemas of older writers come from the files in `schemas_directory`, which
+    are listed now and read when a record names them; `InvalidSchema` for a file that is not one."""
+
+    def __init__(self, pipeline: Pipeline, schemas_directory: Path | None) -> None:
+        self._pipeline = pipeline
+        self._directory = schemas_directory
+        self._messages: dict[tuple[str, type], _Message] = {}
+        self._writers: dict[tuple[str, type], Callable[..., bytes]] = {}
+        self._readers: dict[tuple[str, MessageKind], dict[bytes, Any]] = {}
+        self._controls: dict[bytes, ControlReader] = {}
+        self._states: dict[str, tuple[StateWriter, StateReader, int]] = {}
+        self._by_fingerprint: dict[int, SchemaFile] | None = None
+        self._files: dict[int, Path] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Lists the directory again: a newer version's schemas may have arrived. What is compiled stays."""
+        self._files = {} if self._directory is None else schema_files.find(self._directory)
+
+    # ---- events
+
+    def event_writer(self, aggregate: AggregateType, cls: type) -> EventWriter:
+        """`write(command_id, correlation_id, causation_id, source_offset, index, count, time, payload_hash, event)`.
+        Framed. `EncodingError` names the path to the field."""
+        return self._writer(aggregate, cls, "event")
+
+    def event_readers(self, aggregate: AggregateType) -> dict[bytes, EventReader]:
+        """By a value's first 10 bytes: a live dictionary with every schema the code writes, to which `event_reader`
+        adds older ones as they are met."""
+        return self._current_readers(aggregate, "event")
+
+    def event_reader(self, aggregate: AggregateType, prefix: bytes) -> EventReader:
+        """`read(value) -> (EventMeta, event)`, for the schema that the value's first 10 bytes name.
+
+        `UnknownSchema`; `NotThisKind` where the schema is of something else; `DecodingError` without framing, or
+        where no event of the aggregate can be read from that schema. The function raises `DecodingError` alone.
+        """
+        return cast(EventReader, self._reader(aggregate, prefix, "event"))
+
+    # ---- commands
+
+    def command_writer(self, aggregate: AggregateType, cls: type) -> CommandWriter:
+        """`write(id, correlation_id, causation_id, time, reply_partition, command)`. Framed."""
+        return self._writer(aggregate, cls, "command")
+
+    def command_readers(self, aggregate: AggregateType) -> dict[bytes, CommandReader]:
+        """As `event_readers`."""
+        return self._current_readers(aggregate, "command")
+
+    def command_reader(self, aggregate: AggregateType, prefix: bytes) -> CommandReader:
+        """`read(value) -> (CommandMeta, where the fields after meta begin, command)`. Errors as `event_reader`."""
+        return cast(CommandReader, self._reader(aggregate, prefix, "command"))
+
+    # ---- control records
+
+    def control_reader(self, prefix: bytes) -> ControlReader:
+        """`read(value) -> Barrier | Pruned | Reply`. `UnknownSchema`, `NotThisKind`, `DecodingError`."""
+        reader = self._controls.get(prefix)
+        if reader is None:
+            reader = self._controls[prefix] = self._compile_control(prefix)
+        return reader
+
+    # ---- state
+
+    def state_writer(self, aggregate: AggregateType) -> StateWriter:
+        """`write(instance) -> bytes`, without framing. Canonical: equal states have equal bytes."""
+        return self._state(aggregate)[0]
+
+    def state_reader(self, aggregate: AggregateType) -> StateReader:
+        """`read(state, instance)` sets the instance's fields, or raises `DecodingError` and sets none."""
+        return self._state(aggregate)[1]
+
+    def state_fingerprint(self, aggregate: AggregateType) -> int:
+        """Of the schema by which `state_writer` writes."""
+        return self._state(aggregate)[2]
+
+    # ---- schemas
+
+    def schemas(self) -> list[SchemaFile]:
+        """Everything the code now writes: the pipeline's messages, then the framework's own records."""
+        own = [
+            self._message(aggregate, message).file
+            for aggregate in self._pipeline.aggregates.values()
+            for message in (*aggregate.commands.values(), *aggregate.events.values())
+        ]
+        return own + [schema_file("eventsrc", name, control.control_type(name).schema) for name in control.NAMES]
+
+    def message_record(self, aggregate: AggregateType, file: SchemaFile) -> RecordType | None:
+        """The class's fields, with meta, that read what was written by `file`'s schema; None if no class does."""
+        found = self._message_for(aggregate, file)
+        return None if found is None else with_meta(found.message.kind, found.message.record)
+
+    # ---- inside
+
+    def _message(self, aggregate: AggregateType, message: MessageType) -> _Message:
+        key = aggregate.name, message.cls
+        found = self._messages.get(key)
+        if found is None:
+            schema = message_schema(
+                avro_namespace(self._pipeline.name, aggregate.name),
+                message.name,
+                message.record,
+                message.kind,
+                message.aliases,
+            )
+            file = schema_file(f"{self._pipeline.name}/{aggregate.name}", message.name, schema)
+            found = self._messages[key] = _Message(aggregate, message, file)
+        return found
+
+    def _writer(self, aggregate: AggregateType, cls: type, kind: MessageKind) -> Callable[..., bytes]:
+        key = aggregate.name, cls
+        writer = self._writers.get(key)
+        if writer is None:
+            declared = _declared(aggregate, kind).get(cls)
+            if declared is None:
+                verb = "handle" if kind == "command" else "apply"
+                raise EncodingError(f"{aggregate.cls.__name__} does not {verb} the {kind} {cls.__name__}")
+            message = self._message(aggregate, declared)
+            node = message.file.node
+            writer = compile_writer(node.name, declared.record, node, kind, message.prefix)
+            self._writers[key] = writer
+        return writer
+
+    def _current_readers(self, aggregate: AggregateType, kind: MessageKind) -> dict[bytes, Any]:
+        key = aggregate.name, kind
+        readers = self._readers.get(key)
+        if readers is None:
+            readers = self._readers[key] = {}
+            for declared in _declared(aggregate, kind).values():
+                message = self._message(aggregate, declared)
+                readers[message.prefix] = self._compile(message, message.file)
+        return readers
+
+    def _reader(self, aggregate: AggregateType, prefix: bytes, kind: MessageKind) -> Any:
+        readers = self._current_readers(aggregate, kind)
+        reader = readers.get(prefix)
+        if reader is None:
+            file = self._named_by(prefix)
+            if file.kind != kind or file.folder != f"{self._pipeline.name}/{aggregate.name}":
+                wanted = f"{'a command' if kind == 'command' else 'an event'} of {aggregate.name}"
+                raise NotThisKind(f"{file.node.name} ({file.kind}) where {wanted} was expected")
+            message = self._message_for(aggregate, file)
+            if message is None:
+                raise DecodingError(f"no class of {aggregate.cls.__name__} reads {file.node.name} any more")
+            reader = readers[prefix] = self._compile(message, file)
+        return reader
+
+    def _compile(self, message: _Message, file: SchemaFile) -> Callable[[bytes], Any]:
+        kind = message.message.kind
+        record = with_meta(kind, message.message.record)
+        try:
+            plan = build(record, message.file.node, file.node)
+        except Unresolvable as error:
+            raise DecodingError(f"{file.relative_path} cannot be read as {message.message.name}: {error}") from error
+        if plan.steps[0].target != 0:
+            raise DecodingError(f"{file.relative_path}: its first field is not meta")
+        return compile_reader(
+            file.node.name, plan, "meta+value" if kind == "event" else "meta+start+value", PREFIX_BYTES
+        )
+
+    def _message_for(self, aggregate: AggregateType, file: SchemaFile) -> _Message | None:
+        kind = file.kind
+        if kind == "control":
+            return None
+        declared = _declared(aggregate, kind).values()
+        by_name = [message for message in declared if message.name == file.name]
+        by_alias = [message for message in declared if file.name in message.aliases]
+        return next((self._message(aggregate, message) for message in by_name + by_alias), None)
+
+    def _named_by(self, prefix: bytes) -> SchemaFile:
+        """The schema that a value's first bytes name, of whatever it is."""
+        named = parse_prefix(prefix)
+        if not prefix.startswith(MARKER):
+            raise UnknownSchema(
+                named, f"a registry's schema id {int.from_bytes(named, 'big')}: no registry is configured"
+            )
+        number = int.from_bytes(named, "little")
+        if self._by_fingerprint is None:
+            self._by_fingerprint = {file.fingerprint: file for file in self.schemas()}
+        file = self._by_fingerprint.get(number)
+        if file is None:
+            path = self._files.get(number)
+            if path is None or self._directory is None:
+                raise UnknownSchema(named)
+            file = self._by_fingerprint[number] = schema_files.read(self._directory, path)
+        return file
+
+    def _compile_control(self, prefix: bytes) -> ControlReader:
+        file = self._named_by(prefix)
+        if file.folder != control.NAMESPACE or file.name not in control.NAMES:
+            raise NotThisKind(f"{file.node.name} ({file.kind}) where a control record was expected")
+        if file.fingerprint == control.control_type(file.name).fingerprint:
+            return control.control_type(file.name).read
+        try:
+            return control.older_control_reader(file.name, file.node)
+        except Unresolvable as error:
+            raise DecodingError(f"{file.relative_path} cannot be read: {error}") from error
+
+    def _state(self, aggregate: AggregateType) -> tuple[StateWriter, StateReader, int]:
+        found = self._states.get(aggregate.name)
+        if found is None:
+            node = cast(RecordNode, parse(self.state_schema(aggregate)))
+            record = aggregate.record
+            name = f"the state of {aggregate.cls.__name__}"
+            write = compile_writer(name, record, node, "value", canonical=True)
+            read = compile_reader(name, build(record, node, node), "into", 0)
+            found = self._states[aggregate.name] = write, read, fingerprint(node)
+        return found
+
+    def state_schema(self, aggregate: AggregateType) -> Json:
+        """The Avro schema of the aggregate's state, as JSON values."""
+        namespace = avro_namespace(self._pipeline.name, aggregate.name)
+        return state_schema(namespace, aggregate.record.name, aggregate.record)
+
+
+def _declared(aggregate: AggregateType, kind: MessageKind) -> Mapping[type, MessageType]:
+    return aggregate.commands if kind == "command" else aggregate.events
+
+
+_NORMALISED = {"datetime", "time"}
+
+
+def needs_decoded_copy(record: RecordType) -> bool:
+    """Whether an event must be applied from its decoded copy: it holds containers or nested values, which the state
+    might come to share, or values that come back equal but in another form (a zone becomes UTC, 1.5 becomes 1.50)."""
+    return not flat(record) or any(_is_normalised(field.type) for field in record.fields)
+
+
+def flat(record: RecordType) -> bool:
+    """Whether every field is an immutable scalar."""
+    return not any(_is_nested(field.type) for field in record.fields)
+
+
+def _is_nested(declared: FieldType) -> bool:
+    if isinstance(declared, UnionOf):
+        return any(map(_is_nested, declared.members))
+    return isinstance(declared, ListOf | SetOf | DictOf | TupleOf | RecordOf)
+
+
+def _is_normalised(declared: FieldType) -> bool:
+    if isinstance(declared, UnionOf):
+        return any(map(_is_normalised, declared.members))
+    if isinstance(declared, Primitive):
+        return declared.kind in _NORMALISED
+    return isinstance(declared, DecimalScaled)

@@ -1,0 +1,44 @@
+"""The first field of every message, as the codec's types: which values of which classes stand in it."""
+
+from __future__ import annotations
+
+from eventsrc.model.message import MessageKind
+from eventsrc.model.recorded import CommandMeta, EventMeta
+from eventsrc.model.types import Field, Fixed, Primitive, RecordOf, RecordType, UnionOf
+
+_ID = Fixed(16)
+_INT = Primitive("int")
+_OPTIONAL_ID = UnionOf((Primitive("null"), _ID))
+
+_EVENT_META = RecordType(
+    EventMeta,
+    "EventMeta",
+    (
+        Field("command_id", _ID),
+        Field("correlation_id", _OPTIONAL_ID, default=None),
+        Field("causation_id", _OPTIONAL_ID, default=None),
+        Field("source_offset", _INT),
+        Field("index", _INT),
+        Field("count", _INT),
+        Field("time", _INT),
+        Field("payload_hash", Fixed(8)),
+    ),
+)
+# `reply` is a record of one int on the wire, and that int here: a union looks into such a record
+_COMMAND_META = RecordType(
+    CommandMeta,
+    "CommandMeta",
+    (
+        Field("id", _ID),
+        Field("correlation_id", _OPTIONAL_ID, default=None),
+        Field("causation_id", _OPTIONAL_ID, default=None),
+        Field("time", _INT),
+        Field("reply", UnionOf((Primitive("null"), _INT)), default=None),
+    ),
+)
+
+
+def with_meta(kind: MessageKind, record: RecordType) -> RecordType:
+    """The record as it stands on the wire: `meta` before the class's own fields."""
+    meta = Field("meta", RecordOf(_EVENT_META if kind == "event" else _COMMAND_META))
+    return RecordType(record.cls, record.name, (meta, *record.fields), record.aliases)
