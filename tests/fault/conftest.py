@@ -1,30 +1,40 @@
-"""One broker with a proxy in front for all fault tests of a session."""
+"""One broker with a proxy in front for all fault tests of a session, and scenes with an application on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from eventsrc.localstack.distribution import KafkaDistribution
+from tests.fault.scene import Scene
 from tests.harness.brokers import ProxiedBroker, proxied_broker
 from tests.harness.collect import Reader
 from tests.harness.proxy import Proxy
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedBroker]:
-    with proxied_broker(tmp_path_factory.mktemp("kafka")) as broker:
+def cluster(kafka_distribution: KafkaDistribution, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedBroker]:
+    with proxied_broker(tmp_path_factory.mktemp("kafka"), kafka_distribution) as broker:
         yield broker
 
 
 @pytest.fixture(scope="session")
-def reader(kafka: ProxiedBroker) -> Reader:
-    return Reader(kafka.direct)
+def reader(cluster: ProxiedBroker) -> Reader:
+    return Reader(cluster.direct)
 
 
 @pytest.fixture
-def proxy(kafka: ProxiedBroker) -> Iterator[Proxy]:
+def proxy(cluster: ProxiedBroker) -> Iterator[Proxy]:
     """The session's proxy, without rules before and after."""
-    kafka.proxy.clear()
-    yield kafka.proxy
-    kafka.proxy.clear()
+    cluster.proxy.clear()
+    yield cluster.proxy
+    cluster.proxy.clear()
+
+
+@pytest.fixture
+def scene(cluster: ProxiedBroker, reader: Reader, tmp_path: Path) -> Iterator[Scene]:
+    """A pipeline of its own with topics and schemas; its workers are ended after the test."""
+    with Scene(cluster, reader, tmp_path) as made:
+        yield made

@@ -13,12 +13,10 @@ from tests.harness.collect import Reader, wait_until
 from tests.harness.members import LogLines, code_of, transactional, visible
 from tests.harness.proxy import Api, Proxy, Rule
 
-pytestmark = [pytest.mark.fault, pytest.mark.integration]
-
 
 @pytest.fixture
-def events(kafka: ProxiedBroker) -> str:
-    return create_topic(kafka.direct, unique("endtxn"))
+def events(cluster: ProxiedBroker) -> str:
+    return create_topic(cluster.direct, unique("endtxn"))
 
 
 def write(producer: Producer, topic: str, *keys: str) -> None:
@@ -55,9 +53,9 @@ class TestALateEndTxn:
     """Row 14: the second copy arrives inside the next transaction, and commits a half of it."""
 
     def test_without_a_new_producer_half_of_the_next_transaction_is_committed(
-        self, kafka: ProxiedBroker, proxy: Proxy, reader: Reader, events: str
+        self, cluster: ProxiedBroker, proxy: Proxy, reader: Reader, events: str
     ) -> None:
-        producer = transactional(kafka.proxied, unique("late"))
+        producer = transactional(cluster.proxied, unique("late"))
         held = commit_with_its_end_held(producer, proxy, events)
         producer.begin_transaction()
         write(producer, events, "half 1")
@@ -70,10 +68,10 @@ class TestALateEndTxn:
         assert visible(reader, events) == ["first", "half 1"]
 
     def test_with_the_sign_in_its_log_and_a_new_producer_the_late_copy_is_refused(
-        self, kafka: ProxiedBroker, proxy: Proxy, reader: Reader, events: str
+        self, cluster: ProxiedBroker, proxy: Proxy, reader: Reader, events: str
     ) -> None:
         lines, identity = LogLines(), unique("late")
-        producer = transactional(kafka.proxied, identity, lines)
+        producer = transactional(cluster.proxied, identity, lines)
         producer.begin_transaction()
         write(producer, events, "before")
         producer.commit_transaction(10)
@@ -82,7 +80,7 @@ class TestALateEndTxn:
         held = commit_with_its_end_held(producer, proxy, events)
         producer.poll(0)
         assert lines.signs() != []  # the commit said OK; only the log tells
-        successor = transactional(kafka.proxied, identity)
+        successor = transactional(cluster.proxied, identity)
         successor.begin_transaction()
         write(successor, events, "half 1")
         deliver(proxy, held)
@@ -90,9 +88,9 @@ class TestALateEndTxn:
         reader.wait_stable(events)
         assert visible(reader, events) == ["before", "first"]
 
-    def test_a_request_timeout_gives_the_sign_too(self, kafka: ProxiedBroker, proxy: Proxy, events: str) -> None:
+    def test_a_request_timeout_gives_the_sign_too(self, cluster: ProxiedBroker, proxy: Proxy, events: str) -> None:
         lines = LogLines()
-        producer = transactional(kafka.proxied, unique("late"), lines, socket_timeout_ms=1000)
+        producer = transactional(cluster.proxied, unique("late"), lines, socket_timeout_ms=1000)
         producer.begin_transaction()
         write(producer, events, "first")
         held = proxy.hold(Api.END_TXN)
@@ -107,11 +105,11 @@ class TestAnUnansweredCommit:
 
     @pytest.mark.parametrize("lost", ["reply", "request"])
     def test_the_same_silence_stands_for_either_outcome(
-        self, kafka: ProxiedBroker, proxy: Proxy, reader: Reader, events: str, lost: str
+        self, cluster: ProxiedBroker, proxy: Proxy, reader: Reader, events: str, lost: str
     ) -> None:
         took_effect = lost == "reply"
         identity = unique("silent")
-        producer = transactional(kafka.proxied, identity)
+        producer = transactional(cluster.proxied, identity)
         producer.begin_transaction()
         write(producer, events, "first")
         fault = proxy.drop(Api.END_TXN, "reply") if lost == "reply" else proxy.hold(Api.END_TXN, "request")
@@ -121,7 +119,7 @@ class TestAnUnansweredCommit:
         assert code_of(unknown.value) == KafkaError._TIMED_OUT
         # Without the guard, either guess is wrong in one of the two cases: processing again doubles it, going on loses
         # it. With it: a new producer of the same id waits the outcome out, then the log is asked.
-        transactional(kafka.direct, identity)
+        transactional(cluster.direct, identity)
         reader.wait_stable(events)
         assert (visible(reader, events) == ["first"]) is took_effect
         proxy.clear()
@@ -137,18 +135,20 @@ class TestATransactionThatOutlivesItsTimeout:
             producer.commit_transaction(10)
         return code_of(failed.value)
 
-    def test_it_fails_with_the_same_code_as_a_takeover(self, kafka: ProxiedBroker, reader: Reader, events: str) -> None:
-        slow = transactional(kafka.direct, unique("slow"), transaction_timeout_ms=1000)
+    def test_it_fails_with_the_same_code_as_a_takeover(
+        self, cluster: ProxiedBroker, reader: Reader, events: str
+    ) -> None:
+        slow = transactional(cluster.direct, unique("slow"), transaction_timeout_ms=1000)
         slow.begin_transaction()
         began = time.monotonic()
         write(slow, events, "slow")
         reader.wait_stable(events)  # the broker has given it up
         outlived = time.monotonic() - began
         fenced_id = unique("fenced")
-        fenced = transactional(kafka.direct, fenced_id)
+        fenced = transactional(cluster.direct, fenced_id)
         fenced.begin_transaction()
         write(fenced, events, "fenced")
-        transactional(kafka.direct, fenced_id)
+        transactional(cluster.direct, fenced_id)
         codes = {self.failure(slow, events), self.failure(fenced, events)}
         assert len(codes) == 1
         assert outlived >= 1.0

@@ -15,8 +15,6 @@ from tests.harness.brokers import ProxiedBroker, create_topic, unique
 from tests.harness.collect import Reader, wait_until
 from tests.harness.members import Owner, code_of, seed, transactional, visible
 
-pytestmark = [pytest.mark.fault, pytest.mark.integration]
-
 REFUSED = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID}
 
 
@@ -37,12 +35,12 @@ class Ground:
 
 
 @pytest.fixture
-def ground(kafka: ProxiedBroker) -> Ground:
+def ground(cluster: ProxiedBroker) -> Ground:
     group = unique("fence")
-    commands = create_topic(kafka.direct, f"{group}.commands")
-    events = create_topic(kafka.direct, f"{group}.events")
-    seed(kafka.direct, commands, 20)
-    return Ground(kafka.direct, group, commands, events)
+    commands = create_topic(cluster.direct, f"{group}.commands")
+    events = create_topic(cluster.direct, f"{group}.events")
+    seed(cluster.direct, commands, 20)
+    return Ground(cluster.direct, group, commands, events)
 
 
 def deposed_with_pending_offsets(ground: Ground) -> Owner:
@@ -227,12 +225,12 @@ class TestMetadataOfALivingMember:
         return first, second, second.assignment()[0].partition, captured
 
     def test_taken_at_commit_time_it_commits_for_a_partition_that_moved_away_taken_at_poll_time_it_is_refused(
-        self, kafka: ProxiedBroker
+        self, cluster: ProxiedBroker
     ) -> None:
         group = unique("moved")
-        commands = create_topic(kafka.direct, f"{group}.commands", 2)
-        first, second, moved, captured = self.move_one_partition(kafka.direct, group, commands)
-        producer = transactional(kafka.direct, group)
+        commands = create_topic(cluster.direct, f"{group}.commands", 2)
+        first, second, moved, captured = self.move_one_partition(cluster.direct, group, commands)
+        producer = transactional(cluster.direct, group)
         place = TopicPartition(commands, moved, 1)
         producer.begin_transaction()
         producer.send_offsets_to_transaction([place], first.consumer_group_metadata(), 10)  # accepted: the wrong owner

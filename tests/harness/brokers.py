@@ -6,18 +6,18 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from eventsrc.localstack.distribution import prepare
+from eventsrc.localstack.distribution import KafkaDistribution
 from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.processes import free_port
-from eventsrc.localstack.provision import cache_directory
-from eventsrc.localstack.training import train
+from tests.harness.collect import LATEST
 from tests.harness.proxy import Proxy
 
 _numbers = itertools.count(1)
@@ -40,8 +40,9 @@ class ProxiedBroker:
 
 
 @contextlib.contextmanager
-def proxied_broker(directory: Path, properties: Mapping[str, str] | None = None) -> Iterator[ProxiedBroker]:
-    distribution = prepare(cache_directory(directory), lambda _: None, train)
+def proxied_broker(
+    directory: Path, distribution: KafkaDistribution, properties: Mapping[str, str] | None = None
+) -> Iterator[ProxiedBroker]:
     port = free_port()
     with (
         KafkaBroker(directory, distribution, properties=properties, proxy_port=port) as broker,
@@ -60,10 +61,29 @@ def create_topic(bootstrap_servers: str, name: str, partitions: int = 1, **confi
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     settings = {key.replace("_", "."): value for key, value in config.items()}
     admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(20)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = admin.list_topics(name, timeout=5).topics[name]
-        if len(found.partitions) == partitions and all(each.leader >= 0 for each in found.partitions.values()):
-            return name
-        time.sleep(0.02)
-    raise TimeoutError(f"{name} has no leader")
+    wait_led(bootstrap_servers, [name])
+    return name
+
+
+def wait_led(bootstrap_servers: str, names: Iterable[str], timeout_s: float = 10.0) -> None:
+    """Until every partition answers for itself: a topic that was just created is known before it is led."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    deadline = time.monotonic() + timeout_s
+    for name in names:
+        while not _answers(admin, name):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} has no leader")
+            time.sleep(0.02)
+
+
+def _answers(admin: AdminClient, name: str) -> bool:
+    partitions = admin.list_topics(name, timeout=5).topics[name].partitions
+    wanted = {TopicPartition(name, number): LATEST for number in partitions}
+    if not wanted:
+        return False
+    try:
+        for future in admin.list_offsets(wanted, request_timeout=5).values():
+            future.result()
+    except KafkaException:
+        return False
+    return True

@@ -27,7 +27,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec  # public by its docum
 from tests.harness.evidence import CommittedOffset, Evidence, LogRecord
 from tests.harness.wire import Schemas
 
-_LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the class has no annotations
+LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the class has no annotations
 _OFFSETS_TOPIC = "__consumer_offsets"
 
 
@@ -57,7 +57,7 @@ class Reader:
 
     def ends(self, topic: str, isolation: IsolationLevel) -> dict[int, int]:
         """Last stable offsets (READ_COMMITTED) or high watermarks."""
-        wanted = {TopicPartition(topic, p): _LATEST for p in self.partitions(topic)}
+        wanted = {TopicPartition(topic, p): LATEST for p in self.partitions(topic)}
         if not wanted:
             return {}
         found = self.admin.list_offsets(wanted, isolation_level=isolation, request_timeout=10)

@@ -1,0 +1,161 @@
+"""One fault test's stage: a pipeline with its own name, topics and schema files, workers, a client, and the verdict."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import sys
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from eventsrc.adapters.kafka.topics import create_topics
+from eventsrc.codec.catalog import Catalog
+from tests.harness import bank, bank_model
+from tests.harness.brokers import ProxiedBroker, unique, wait_led
+from tests.harness.checker import check, report
+from tests.harness.collect import Reader
+from tests.harness.evidence import Evidence, read_history
+from tests.harness.load import AGGREGATE, History, Order, Traffic, WireClient
+from tests.harness.wire import Schemas
+from tests.harness.workers import Worker
+
+APP = "tests.harness.bank:pipeline"
+PARTITIONS = 4
+
+ROUNDS = int(os.environ.get("EVENTSRC_FAULT_ROUNDS", "1"))
+"""How often seeded tests repeat, with other seeds. 1 in every CI run; hundreds before a release."""
+
+
+class Scene:
+    """A context manager. `proxied` workers reach Kafka through the proxy; the client and the checker never do."""
+
+    def __init__(self, cluster: ProxiedBroker, reader: Reader, directory: Path, **settings: Any) -> None:
+        self.name = unique("bank")
+        self.cluster, self.reader = cluster, reader
+        self._directory = directory
+        self._settings: dict[str, Any] = {}
+        self._workers: list[Worker] = []
+        self._clients: list[WireClient] = []
+        self._history = directory / "history.jsonl"
+        self.schemas_directory = directory / "schemas"
+        self.set_up(**settings)
+
+    @property
+    def commands(self) -> str:
+        return f"{self.name}.{AGGREGATE}.commands"
+
+    @property
+    def events(self) -> str:
+        return f"{self.name}.{AGGREGATE}.events"
+
+    def set_up(self, **settings: Any) -> None:
+        """Topics and schemas of a fresh pipeline; again with other settings, before anything runs."""
+        self._settings = settings
+        module = _load_bank(self.environment())
+        created = create_topics(module.pipeline, self.cluster.direct)
+        wait_led(self.cluster.direct, created.created)
+        for file in Catalog(module.pipeline, None).schemas():
+            path = self.schemas_directory / file.relative_path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.text())
+        self.schemas = Schemas.from_directory(self.schemas_directory)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "EVENTSRC_TEST_PIPELINE": self.name,
+            "EVENTSRC_TEST_PARTITIONS": str(PARTITIONS),
+            "EVENTSRC_TEST_SETTINGS": json.dumps(self._settings),
+        }
+
+    def worker(self, instance_id: str = "one", *, proxied: bool = False, state: str = "") -> Worker:
+        """Not started. `state`: a directory of its own, as on another machine."""
+        directory = self._directory / (state or "here")
+        directory.mkdir(exist_ok=True)
+        environment = {
+            **self.environment(),
+            "KAFKA_BOOTSTRAP_SERVERS": self.cluster.proxied if proxied else self.cluster.direct,
+            "EVENTSRC_SCHEMAS_DIR": str(self.schemas_directory),
+        }
+        worker = Worker(APP, instance_id, directory, environment)
+        self._workers.append(worker)
+        return worker
+
+    def started(self, instance_id: str = "one", *, proxied: bool = False, state: str = "", fault: str = "") -> Worker:
+        worker = self.worker(instance_id, proxied=proxied, state=state)
+        worker.start(fault)
+        return worker
+
+    def client(self, reply_partition: int = 0) -> WireClient:
+        history = History(self._history)
+        client = WireClient(self.cluster.direct, self.name, self.schemas, history, reply_partition=reply_partition)
+        self._clients.append(client)
+        return client
+
+    def traffic(self, seed: int, **options: Any) -> Traffic:
+        return Traffic(self.client(), seed, **options)
+
+    def send_all(self, client: WireClient, orders: list[Order], seed: int = 0) -> list[bytes]:
+        rnd = random.Random(seed)
+        sent = [client.send(order, rnd) for order in orders]
+        client.flush()
+        return sent
+
+    def evidence(self) -> Evidence:
+        evidence = self.reader.evidence(self.name, [AGGREGATE], self.schemas)
+        if self._history.exists():
+            evidence.history = read_history([self._history])
+        return evidence
+
+    def verdict(self, timeout_s: float = 30.0) -> Evidence:
+        """Waits for rest, then fails with every violation found. The evidence is for further assertions."""
+        try:
+            self.reader.wait_at_rest(self.name, [AGGREGATE], timeout_s)
+        except TimeoutError as late:
+            raise AssertionError(f"{late}\n{self.logs()}") from late
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        evidence = self.evidence()
+        found = check(evidence, bank_model)
+        assert found == [], f"{report(found)}\n{self.logs()}"
+        return evidence
+
+    def logs(self) -> str:
+        """The ends of all workers' logs, for a failure's message."""
+        return "\n".join(f"---- {worker.instance_id}\n{worker.log(whole=True)[-3000:]}" for worker in self._workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for client in self._clients:
+            client.close()
+        for worker in self._workers:
+            worker.end()
+
+
+def _load_bank(environment: dict[str, str]) -> ModuleType:
+    """The application once more, as a module of its own, under this scene's pipeline name."""
+    before = {name: os.environ.get(name) for name in environment}
+    name = unique("bank_module").replace("-", "_")
+    spec = importlib.util.spec_from_file_location(name, bank.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    os.environ.update(environment)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        for variable, value in before.items():
+            if value is None:
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = value
+        del sys.modules[name]
+    return module
