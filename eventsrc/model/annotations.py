@@ -9,18 +9,17 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
-import sys
 import types
 import typing
-from collections import ChainMap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args, get_origin
 from uuid import UUID
 
 from eventsrc.model import names
+from eventsrc.model.refusals import Unreadable, refused
+from eventsrc.model.scope import Scope, own_annotations, unresolved
+from eventsrc.model.spelling import described, shown
 from eventsrc.model.types import (
     MISSING,
     DecimalScaled,
@@ -56,69 +55,6 @@ _PRIMITIVES: dict[Any, PrimitiveKind] = {
     Decimal: "decimal-text",
 }
 
-# What people write, and what says the same with a type that can be read back exactly.
-_INSTEAD: dict[Any, str] = {
-    list: "list[str]",
-    dict: "dict[str, str]",
-    tuple: "tuple[str, ...]",
-    set: "set[str]",
-    frozenset: "frozenset[str]",
-    bytearray: "bytes",
-    memoryview: "bytes",
-    complex: "tuple[float, float]",
-    collections.abc.Sequence: "list[...]",
-    collections.abc.Iterable: "list[...]",
-    collections.abc.Collection: "list[...]",
-    collections.abc.MutableSequence: "list[...]",
-    collections.abc.Mapping: "dict[str, ...]",
-    collections.abc.MutableMapping: "dict[str, ...]",
-    collections.abc.Set: "set[...]",
-    collections.abc.MutableSet: "set[...]",
-}
-
-
-class Unreadable(Exception):  # noqa: N818 - never leaves the model: it becomes a mistake with a place
-    """An annotation that is no field type. `instead` is an annotation to write in its place, or a mend in words."""
-
-    def __init__(self, problem: str, instead: str) -> None:
-        self.problem = problem
-        self.instead = instead
-        super().__init__(problem)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The names an annotation may use: those of the module, and of the function in which the class is declared."""
-
-    module: dict[str, Any]
-    function: Mapping[str, Any]
-
-    def of(self, cls: type) -> Scope:
-        """The scope of another class's annotations, which may come from another module."""
-        module = sys.modules.get(cls.__module__)
-        same = module is None or vars(module) is self.module or self.module.get("__name__") == cls.__module__
-        return self if same else Scope(vars(module), self.function)
-
-    def resolve(self, annotation: Any, body: Mapping[str, Any] | None = None) -> Any:
-        """The object that an annotation, maybe given as text, stands for; `body` is its class's. Raises whatever
-        evaluating it raises: `NameError` for a name that is not (yet) known."""
-
-        def holder() -> None: ...
-
-        holder.__annotations__ = {"annotation": annotation}
-        # The class's body comes last: a field named like its type (`date: date = ...`) must not hide it.
-        local = ChainMap(*([dict(self.function)] if self.function else []), self.module, dict(body or {}))
-        return typing.get_type_hints(holder, self.module, local, include_extras=True)["annotation"]
-
-
-def own_annotations(cls: type) -> dict[str, Any]:
-    """As written in the class's own body, unresolved where that was asked for."""
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    return dict(vars(cls).get("__annotations__", {}))
-
 
 class TypeReader:
     """Reads the annotation of one field. `constrained` becomes true when it carries a constraint. `named` are the
@@ -150,7 +86,7 @@ class TypeReader:
             return self._generic(annotation, origin, places)
         if isinstance(annotation, type):
             return self._class(annotation)
-        raise _refused(annotation)
+        raise refused(annotation)
 
     def _constraints(self, metadata: list[Any], places: int | None) -> int | None:
         for item in metadata:
@@ -159,7 +95,8 @@ class TypeReader:
             if getattr(item, "alias", None) or getattr(item, "validation_alias", None):
                 raise Unreadable(
                     "an alias of pydantic's has no meaning in a log.",
-                    'field(metadata={"aliases": ["old_name"]}) as the default names what older writers used',
+                    'field(metadata={"aliases": ["old_name"]}) as the default, for what older writers called it',
+                    "write",
                 )
             self.constrained = self.constrained or _is_constraint(item)
             for part in (item, *getattr(item, "metadata", ())):
@@ -186,7 +123,7 @@ class TypeReader:
             variadic = len(arguments) == 2 and arguments[1] is Ellipsis
             items = arguments[:1] if variadic else arguments
             return TupleOf(tuple(self.read(item, places) for item in items), variadic)
-        raise _refused(annotation, origin)
+        raise refused(annotation, origin)
 
     def _union(self, arguments: tuple[Any, ...], places: int | None) -> FieldType:
         members: list[FieldType] = []
@@ -201,6 +138,7 @@ class TypeReader:
                 raise Unreadable(
                     f"a value does not tell which of {described(twin)} and {described(member)} it is.",
                     "a dataclass for each of them, and the union of those classes",
+                    "use",
                 )
         members.sort(key=lambda member: member != Primitive("null"))
         return members[0] if len(members) == 1 else UnionOf(tuple(members))
@@ -211,7 +149,7 @@ class TypeReader:
             return _enum(cls)
         if dataclasses.is_dataclass(cls):
             return RecordOf(self.record(cls))
-        raise _refused(cls)
+        raise refused(cls)
 
     def _name_once(self, cls: type) -> None:
         other = self._named.setdefault(cls.__name__, cls)
@@ -219,20 +157,25 @@ class TypeReader:
             raise Unreadable(
                 f"two classes named {cls.__name__} meet here ({other.__module__} and {cls.__module__}).",
                 "another name for one of them: both would be one type in the schema",
+                "use",
             )
 
     def record(self, cls: type) -> RecordType:
         """A nested dataclass. Raises `Unreadable`, for the first field that is none."""
         if cls in self._open:
             raise Unreadable(
-                f"{cls.__name__} holds itself.", "the id of the other one, or a flat list: a schema has a fixed depth"
+                f"{cls.__name__} holds itself.", "the other one's id, or a flat list: a schema has a fixed depth", "use"
             )
         self._name_once(cls)
         if not names.is_avro_name(cls.__name__):
-            raise Unreadable(f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name")
+            raise Unreadable(
+                f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name", "use"
+            )
         self._open.append(cls)
         try:
-            return RecordType(cls, cls.__name__, tuple(self._nested_field(cls, field) for field in _fields(cls)))
+            return RecordType(
+                cls, cls.__name__, tuple(self._nested_field(cls, field) for field in dataclasses.fields(cls))
+            )
         finally:
             self._open.pop()
 
@@ -240,18 +183,18 @@ class TypeReader:
         owner = next(base for base in cls.__mro__ if field.name in own_annotations(base))
         within = f"{cls.__name__}.{field.name}"
         if not field.init or field.kw_only:
-            raise Unreadable(
-                f"{within} is not given by position.", "a plain field: init=False and kw_only are not used"
-            )
+            raise Unreadable(f"{within} is not given by position.", "init=False and kw_only out", "leave")
         if not names.is_avro_name(field.name):
-            raise Unreadable(f"the name {within} is not ASCII, as Avro wants.", "an ASCII name")
+            raise Unreadable(f"the name {within} is not ASCII, as Avro wants.", "an ASCII name", "use")
         try:
             resolved = self._scope.of(owner).resolve(own_annotations(owner)[field.name], vars(owner))
             read = self.read(resolved)
         except Unreadable as error:
-            raise Unreadable(f"in {within}: {error.problem}", error.instead) from error
+            member = error.member or field.name
+            raise Unreadable(f"in {within}: {error.problem}", error.instead, error.verb, member) from error
         except Exception as error:
-            raise Unreadable(f"in {within}: {unresolved(own_annotations(owner)[field.name], error)}", "") from error
+            problem = f"in {within}: {unresolved(own_annotations(owner)[field.name], error)}"
+            raise Unreadable(problem, f"what {cls.__name__} uses above this class", "declare") from error
         return Field(
             field.name,
             read,
@@ -259,78 +202,6 @@ class TypeReader:
             None if field.default_factory is dataclasses.MISSING else field.default_factory,
             tuple(field.metadata.get("aliases", ())),
         )
-
-
-def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(cls)
-
-
-def unresolved(annotation: Any, error: Exception) -> str:
-    """A sentence on why an annotation cannot be evaluated."""
-    text = annotation if isinstance(annotation, str) else shown(annotation)
-    if isinstance(error, NameError):
-        return f"`{text}` uses {error.name or 'a name'}, which is not known where the class is decorated."
-    return f"`{text}` cannot be evaluated ({type(error).__name__}: {error})."
-
-
-def shown(annotation: Any) -> str:
-    """An annotation as people write it."""
-    if isinstance(annotation, str):
-        return annotation
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return "None" if annotation is type(None) else annotation.__name__
-    if annotation is Ellipsis:
-        return "..."
-    origin = get_origin(annotation)
-    if origin is typing.Union or origin is types.UnionType:
-        return " | ".join(shown(argument) for argument in get_args(annotation))
-    if origin is not None and origin is not Literal and origin is not Annotated:
-        return (
-            f"{getattr(origin, '__name__', origin)}[{', '.join(shown(argument) for argument in get_args(annotation))}]"
-        )
-    return str(annotation).replace("typing.", "")
-
-
-def described(field_type: FieldType) -> str:
-    """A field type as people would write its annotation."""
-    match field_type:
-        case Primitive(kind):
-            return {"null": "None", "uuid": "UUID", "decimal-text": "Decimal"}.get(kind, kind)
-        case DecimalScaled(places):
-            return f"Decimal with {places} places"
-        case EnumOf(cls):
-            return cls.__name__
-        case RecordOf(record):
-            return record.cls.__name__
-        case LiteralOf(values):
-            return f"Literal[{', '.join(map(repr, values))}]"
-        case ListOf(item):
-            return f"list[{described(item)}]"
-        case SetOf(item, frozen):
-            return f"{'frozenset' if frozen else 'set'}[{described(item)}]"
-        case TupleOf(items, variadic):
-            return f"tuple[{', '.join(map(described, items))}{', ...' if variadic else ''}]"
-        case DictOf(value):
-            return f"dict[str, {described(value)}]"
-        case UnionOf(members):
-            return " | ".join(map(described, members))
-        case _:
-            return str(field_type)
-
-
-def without_wrapping(annotation: Any) -> Any:
-    """Without what only a type checker sees: NewType, `type X = ...`, Final; `None` as its class."""
-    while True:
-        if annotation is None:
-            return type(None)
-        if isinstance(annotation, typing.NewType):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
-        elif get_origin(annotation) is typing.Final:
-            (annotation,) = get_args(annotation)
-        else:
-            return annotation
 
 
 def _is_constraint(item: Any) -> bool:
@@ -347,27 +218,44 @@ def _literal(values: tuple[Any, ...]) -> LiteralOf:
     if len(kinds) == 1 and kinds <= {str, int, bool}:
         return LiteralOf(tuple(values))
     if any(isinstance(value, enum.Enum) for value in values):
-        raise Unreadable("Literal with members of an Enum.", type(values[0]).__name__)
+        raise Unreadable("a Literal cannot hold members of an Enum.", "the Enum itself", "use")
     raise Unreadable(
         f"the values of {shown(Literal[values])} are of different kinds: all have to be str, or all int, or all bool.",
-        'Literal["a", "b"], with `| None` outside where it may be absent',
+        'Literal["a", "b"], with `| None` behind it where it may be absent',
+        "write",
     )
 
 
 def _enum(cls: type[enum.Enum]) -> EnumOf:
     if not list(cls):
-        raise Unreadable(f"{cls.__name__} has no members.", f"at least one member in {cls.__name__}")
+        raise Unreadable(f"{cls.__name__} has no members.", f"{cls.__name__} at least one member", "give")
     if issubclass(cls, enum.Flag):
-        raise Unreadable(f"{cls.__name__} is a Flag, whose combinations have no name.", "set[...] of an Enum")
+        raise Unreadable(f"{cls.__name__} is a Flag, whose combinations have no name.", "set[...] of an Enum", "use")
     if not names.is_avro_name(cls.__name__):
-        raise Unreadable(f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name")
+        raise Unreadable(f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name", "use")
     for name in cls.__members__:
         if not names.is_avro_name(name):
             raise Unreadable(
                 f"{cls.__name__}.{name} is no Avro symbol: letters, digits and _, not beginning with a digit.",
-                f"an ASCII name for {cls.__name__}.{name}",
+                f"{cls.__name__}.{name} in ASCII",
+                "spell",
             )
     return EnumOf(cls)
+
+
+def without_wrapping(annotation: Any) -> Any:
+    """Without what only a type checker sees: NewType, `type X = ...`, Final; `None` as its class."""
+    while True:
+        if annotation is None:
+            return type(None)
+        if isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        elif get_origin(annotation) is typing.Final:
+            (annotation,) = get_args(annotation)
+        else:
+            return annotation
 
 
 def _told_apart_by(member: FieldType) -> Any:
@@ -391,43 +279,3 @@ def _told_apart_by(member: FieldType) -> Any:
             return "tuple"
         case _:
             return "dict"
-
-
-def _refused(annotation: Any, origin: Any = None) -> Unreadable:
-    text = shown(annotation)
-    if origin is None and annotation in _bare:
-        return Unreadable(f"`{text}` does not say what it holds.", _INSTEAD[annotation])
-    instead = _INSTEAD.get(origin or annotation) if isinstance(origin or annotation, collections.abc.Hashable) else None
-    if instead is not None:
-        return Unreadable(f"`{text}` does not say which class comes back from the log.", instead)
-    if annotation is Any or annotation is object:
-        return Unreadable(
-            f"`{text}` fits every value, and a schema has to name one type.", "the type, or a union of types"
-        )
-    for check, problem, mend in _FAMILIES:
-        if isinstance(annotation, type) and check(annotation):
-            return Unreadable(f"`{text}` is {problem}.", mend)
-    return Unreadable(
-        f"`{text}` has no Avro type.",
-        "str, int, float, bool, bytes, Decimal, datetime, date, time, timedelta, UUID, an Enum, Literal, "
-        "list, tuple, set, dict[str, ...], a dataclass, or a union of these",
-    )
-
-
-_bare = (list, dict, tuple, set, frozenset)
-_FAMILIES: tuple[tuple[Callable[[type], bool], str, str], ...] = (
-    (lambda cls: hasattr(cls, "model_fields"), "a pydantic model", "a dataclass with the same fields"),
-    (lambda cls: hasattr(cls, "__attrs_attrs__"), "an attrs class", "a dataclass with the same fields"),
-    (lambda cls: issubclass(cls, tuple), "a tuple with names", "a dataclass with the same fields"),
-    (lambda cls: issubclass(cls, dict), "a kind of dict", "a dataclass with the same fields, or dict[str, ...]"),
-    (
-        lambda cls: issubclass(cls, (str, int, float, bytes, list, set)),
-        "a subclass, which would come back from the log as its base class",
-        "the base class, or a NewType of it",
-    ),
-    (
-        lambda cls: True,
-        "neither a type with an Avro form nor a dataclass",
-        "@dataclass above the class, or another type",
-    ),
-)

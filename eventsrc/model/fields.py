@@ -12,18 +12,25 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_origin
 
 from eventsrc.model import names
-from eventsrc.model.annotations import Scope, TypeReader, Unreadable, described, own_annotations, shown, unresolved
+from eventsrc.model.annotations import TypeReader
+from eventsrc.model.methods import Misused
 from eventsrc.model.mistakes import Mistakes
+from eventsrc.model.refusals import Unreadable
+from eventsrc.model.scope import Scope, own_annotations, unresolved
+from eventsrc.model.spelling import described, shown
 from eventsrc.model.types import (
     MISSING,
     DecimalScaled,
     DictOf,
+    EnumOf,
     Field,
     FieldType,
     ListOf,
+    LiteralOf,
     Primitive,
     RecordOf,
     SetOf,
+    TupleOf,
     UnionOf,
 )
 from eventsrc.model.values import misfit
@@ -38,6 +45,8 @@ RESERVED = {
 
 _WRITTEN_DEFAULTS = {
     "str": '""', "int": "0", "float": "0.0", "bool": "False", "bytes": 'b""', "decimal-text": 'Decimal("0")',
+    "datetime": "datetime(1970, 1, 1, tzinfo=UTC)", "date": "date(1970, 1, 1)", "time": "time()",
+    "timedelta": "timedelta()", "uuid": "UUID(int=0)", "null": "None",
 }  # fmt: skip
 
 
@@ -143,8 +152,8 @@ def _read_type(written: _Written, scope: Scope, reader: TypeReader, mistakes: Mi
         mistakes.add(
             written.name,
             unresolved(written.annotation, error),
-            "import",
-            "it at the top of the module, or declare it above this class (outside `if TYPE_CHECKING:`)",
+            "declare",
+            "it, or import it, above this class and outside `if TYPE_CHECKING:`",
         )
         return None, None
     if isinstance(annotation, dataclasses.InitVar) or annotation is dataclasses.KW_ONLY:
@@ -154,9 +163,8 @@ def _read_type(written: _Written, scope: Scope, reader: TypeReader, mistakes: Mi
     try:
         return annotation, reader.read(annotation)
     except Unreadable as error:
-        is_type = error.instead and " " not in error.instead.replace(", ", ",").replace(" | ", "|")
-        code = f"{written.name}: {error.instead}" if is_type else error.instead
-        mistakes.add(written.name, error.problem, "write" if code else "mend", code or "that class")
+        code = error.instead if error.verb else f"{error.member or written.name}: {error.instead}"
+        mistakes.add(written.name, error.problem, error.verb or "write", code)
         return None, None
 
 
@@ -176,7 +184,7 @@ def _read_default(written: _Written, kind: Kind, field_type: FieldType, mistakes
                 name,
                 "has no default, which it needs before the first event is applied.",
                 "write",
-                f"{name}: {shown(written.annotation)} = {_default_for(field_type)}",
+                f"{name}: {mistakes.written_annotation(name, shown(written.annotation))} = {_default_for(field_type)}",
             )
             return None
     elif factory is not None:
@@ -241,13 +249,13 @@ def _factory_fits(written: _Written, factory: Any, field_type: FieldType, mistak
 
 
 def _default_fits(written: _Written, default: Any, kind: Kind, field_type: FieldType, mistakes: Mistakes) -> bool:
-    name, text = written.name, shown(written.annotation)
+    name, text = written.name, mistakes.written_annotation(written.name, shown(written.annotation))
     if type(default).__name__ == "FieldInfo":
         mistakes.add(
             name,
             "pydantic's Field() stands as the default, and would be its value.",
             "write",
-            f"{name}: Annotated[{text}, Field(...)]",
+            f"{name}: Annotated[{text}, {mistakes.written_default(name)}]",
         )
         return False
     if _is_mutable(default):
@@ -281,8 +289,6 @@ def _default_for(field_type: FieldType) -> str:
     match field_type:
         case Primitive(kind) if kind in _WRITTEN_DEFAULTS:
             return _WRITTEN_DEFAULTS[kind]
-        case Primitive("datetime"):
-            return "datetime(1970, 1, 1, tzinfo=UTC)"
         case DecimalScaled():
             return 'Decimal("0")'
         case ListOf():
@@ -291,12 +297,20 @@ def _default_for(field_type: FieldType) -> str:
             return "field(default_factory=dict)"
         case SetOf(_, frozen):
             return "frozenset()" if frozen else "field(default_factory=set)"
+        case EnumOf(cls):
+            return f"{cls.__name__}.{next(iter(cls)).name}"
+        case LiteralOf(values):
+            return repr(values[0])
+        case TupleOf(items, variadic):
+            return "()" if variadic else f"({', '.join(map(_default_for, items))},)"
         case RecordOf(record):
             return f"field(default_factory={record.cls.__name__})"
         case UnionOf(members) if members[0] == Primitive("null"):
             return "None"
+        case UnionOf(members):
+            return _default_for(members[0])
         case _:
-            return "...   # a value of this type, or None with `| None` added to the type"
+            return "..."
 
 
 def _check_unannotated(cls: type, mistakes: Mistakes) -> None:
@@ -304,7 +318,7 @@ def _check_unannotated(cls: type, mistakes: Mistakes) -> None:
     annotated = own_annotations(cls)
     for name, value in vars(cls).items():
         constant = name.startswith("_") or name.isupper() or name in annotated
-        if constant or isinstance(value, type) or callable(value) or hasattr(type(value), "__get__"):
+        if constant or isinstance(value, type | Misused) or callable(value) or hasattr(type(value), "__get__"):
             continue
         if isinstance(value, staticmethod | classmethod | property):
             continue

@@ -9,9 +9,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from eventsrc.model import names
-from eventsrc.model.annotations import Scope
 from eventsrc.model.fields import read_fields
 from eventsrc.model.mistakes import Mistakes
+from eventsrc.model.scope import Scope
 from eventsrc.model.slotted import slotted_dataclass
 from eventsrc.model.types import RecordType
 
@@ -95,7 +95,7 @@ def check_shape(cls: type, kind: str, mistakes: Mistakes) -> None:
     """What holds for commands, events and aggregates alike: nothing of what the decorator makes is made by hand."""
     made_by_dataclass = "__dataclass_fields__" in vars(cls)
     for method, reason in _REFUSED_METHODS.items():
-        if method in vars(cls) and not (made_by_dataclass and method in ("__init__", "__slots__", *_PICKLE)):
+        if method in vars(cls) and not (made_by_dataclass and method in _MADE_BY_DATACLASS):
             mistakes.add(method, f"{reason}.", "leave", "it out")
     parameters: Any = vars(cls).get("__dataclass_params__")
     if parameters is not None and (parameters.frozen or not parameters.init):
@@ -114,7 +114,7 @@ def check_shape(cls: type, kind: str, mistakes: Mistakes) -> None:
             )
 
 
-_PICKLE = ("__getstate__", "__setstate__")  # written by dataclass(frozen=True, slots=True)
+_MADE_BY_DATACLASS = ("__init__", "__slots__", "__setattr__", "__getstate__", "__setstate__")
 
 
 def _check_name(cls: type, name: Any, aliases: Any, mistakes: Mistakes) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
-from eventsrc.model.annotations import Scope, shown, unresolved
 from eventsrc.model.mistakes import Mistakes
+from eventsrc.model.scope import Scope, unresolved
+from eventsrc.model.spelling import shown
 
 Role = Literal["handle", "apply", "compensate"]
 
@@ -143,16 +144,14 @@ def _read_method(
         return None
     annotation = parameters[1].annotation
     if annotation is inspect.Parameter.empty:
-        name_it = f"def {name}(self, {parameters[1].name}: {takes.capitalize()}Class{', context' if len(parameters) > 2 else ''})"
+        rest = f", {parameters[2].name}" if len(parameters) == 3 else ""
+        name_it = f"def {name}(self, {parameters[1].name}: SomeClass{rest})"
         mistakes.add(name, f"{parameters[1].name} has no type, so no {takes} leads here.", "write", name_it)
         return None
     method_scope = Scope(function.__globals__, scope.function)
-    try:
-        message = method_scope.resolve(annotation)
-        returns = _returned(name, function, role, method_scope, mistakes)
-    except Exception as error:  # noqa: BLE001 - evaluating somebody's annotation may raise anything
-        wrong = _unresolved_one(function, parameters[1].name, method_scope, error)
-        mistakes.add(name, wrong, "declare", "or import it above this class, outside `if TYPE_CHECKING:`")
+    message = _resolved(name, annotation, method_scope, mistakes)
+    returns = _returned(name, function, role, method_scope, mistakes)
+    if message is None:
         return None
     if not isinstance(message, type) or get_origin(message) is not None:
         mistakes.add(
@@ -198,12 +197,14 @@ def _positional(
     return parameters
 
 
-def _unresolved_one(function: types.FunctionType, parameter: str, scope: Scope, error: Exception) -> str:
+def _resolved(name: str, annotation: Any, scope: Scope, mistakes: Mistakes) -> Any:
+    """None, with a mistake, where it cannot be resolved."""
     try:
-        scope.resolve(function.__annotations__[parameter])
-    except Exception as first:  # noqa: BLE001 - evaluating somebody's annotation may raise anything
-        return unresolved(function.__annotations__[parameter], first)
-    return unresolved(function.__annotations__.get("return"), error)
+        return scope.resolve(annotation)
+    except Exception as error:  # noqa: BLE001 - evaluating somebody's annotation may raise anything
+        mend = "it, or import it, above this class and outside `if TYPE_CHECKING:`"
+        mistakes.add(name, unresolved(annotation, error), "declare", mend)
+        return None
 
 
 def _returned(
@@ -213,7 +214,9 @@ def _returned(
     annotation = function.__annotations__.get("return", Any)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return None
-    resolved = scope.resolve(annotation)
+    resolved = _resolved(name, annotation, scope, mistakes)
+    if resolved is None:
+        return None
     found: list[type] = []
     odd = list(_event_classes(resolved, found))
     if role == "apply":

@@ -43,6 +43,15 @@ class Mistakes:
     def add(self, member: str | None, problem: str, mend: str, code: str = "", line: int | None = None) -> None:
         self._found.append(Mistake(member, problem, mend, code, line))
 
+    def written_annotation(self, member: str, resolved: str) -> str:
+        """A field's annotation as its author wrote it; `resolved` where the source is not at hand."""
+        statement = self._source.annotated(member)
+        return resolved if statement is None else ast.unparse(statement.annotation)
+
+    def written_default(self, member: str) -> str:
+        statement = self._source.annotated(member)
+        return "..." if statement is None or statement.value is None else ast.unparse(statement.value)
+
     def raise_if_any(self) -> None:
         """Raises `DeclarationError` with every mistake found so far, in the order of the source."""
         if self._found:
@@ -97,6 +106,13 @@ class _Source:
             if member in _names_bound(statement):
                 line = statement.lineno
         return line
+
+    def annotated(self, member: str) -> ast.AnnAssign | None:
+        node = self._class_node()
+        for statement in node.body if node is not None else ():
+            if isinstance(statement, ast.AnnAssign) and member in _names_bound(statement):
+                return statement
+        return None
 
     def place(self, line: int) -> str:
         path = os.path.relpath(self._file) if not self._file.startswith("<") else self._file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -12,6 +13,7 @@ from eventsrc.model import names
 from eventsrc.model.aggregate import AggregateType, Declarations, declare_aggregate
 from eventsrc.model.durations import Duration
 from eventsrc.model.message import MessageKind, MessageType, declare_message, nearest
+from eventsrc.model.mistakes import Mistakes
 from eventsrc.model.settings import PipelineSettings
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Pipeline:
     def command(self, cls: type[T], /) -> type[T]: ...
     @overload
     def command(self, /, *, name: str | None = None, aliases: Sequence[str] = ()) -> Callable[[type[T]], type[T]]: ...
-    @dataclass_transform()
+    @dataclass_transform(field_specifiers=(dataclasses.field,))
     def command(self, cls: type | None = None, /, *, name: str | None = None, aliases: Sequence[str] = ()) -> Any:
         """Declares a command: a slotted dataclass, positional fields, checked when a client sends it."""
         return self._decorate(cls, lambda of, frame: self._message(of, "command", name, aliases, frame))
@@ -65,7 +67,7 @@ class Pipeline:
     def event(self, cls: type[T], /) -> type[T]: ...
     @overload
     def event(self, /, *, name: str | None = None, aliases: Sequence[str] = ()) -> Callable[[type[T]], type[T]]: ...
-    @dataclass_transform()
+    @dataclass_transform(field_specifiers=(dataclasses.field,))
     def event(self, cls: type | None = None, /, *, name: str | None = None, aliases: Sequence[str] = ()) -> Any:
         """Declares an event: a slotted dataclass. `aliases` are names under which older writers recorded it."""
         return self._decorate(cls, lambda of, frame: self._message(of, "event", name, aliases, frame))
@@ -76,7 +78,7 @@ class Pipeline:
     def aggregate(
         self, /, *, name: str | None = None, version: int = 1, deduplicate: int = 8
     ) -> Callable[[type[T]], type[T]]: ...
-    @dataclass_transform()
+    @dataclass_transform(field_specifiers=(dataclasses.field,))
     def aggregate(
         self, cls: type | None = None, /, *, name: str | None = None, version: int = 1, deduplicate: int = 8
     ) -> Any:
@@ -97,38 +99,41 @@ class Pipeline:
 
     def _decorate(self, cls: Any, declare: Callable[[type, FrameType], type]) -> Any:
         if cls is None:
-            return lambda decorated: declare(_a_class(decorated), sys._getframe(1))
-        return declare(_a_class(cls), sys._getframe(2))
+            return lambda decorated: declare(_a_class(decorated, sys._getframe(1)), sys._getframe(1))
+        return declare(_a_class(cls, sys._getframe(2)), sys._getframe(2))
 
     def _message(
         self, cls: type, kind: MessageKind, name: str | None, aliases: Sequence[str], frame: FrameType
     ) -> type:
-        self._refuse_second_declaration(cls)
+        self._refuse_second_declaration(cls, frame)
         message = declare_message(cls, kind, name, aliases, frame)
         (self.commands if kind == "command" else self.events)[message.cls] = message
         return message.cls
 
     def _aggregate(self, cls: type, name: str | None, version: int, deduplicate: int, frame: FrameType) -> type:
-        self._refuse_second_declaration(cls)
+        self._refuse_second_declaration(cls, frame)
         known = Declarations(self.name, self.commands, self.events, self.aggregates)
         declared = declare_aggregate(cls, known, frame, name=name, version=version, deduplicate=deduplicate)
         self.aggregates[declared.name] = declared
         return declared.cls
 
-    def _refuse_second_declaration(self, cls: type) -> None:
+    def _refuse_second_declaration(self, cls: type, frame: FrameType) -> None:
         was = "command" if cls in self.commands else "event" if cls in self.events else None
         if was is None and any(declared.cls is cls for declared in self.aggregates.values()):
             was = "aggregate"
         if was is not None:
-            message = (
-                f"class {cls.__name__} ({cls.__module__}) is declared as {was} of this pipeline already: "
-                f"keep one decorator, or write two classes"
+            mistakes = Mistakes(cls, frame)
+            article = "a" if was == "command" else "an"
+            mistakes.add(
+                None, f"is {article} {was} of this pipeline already.", "keep", "one decorator, or write two classes"
             )
-            raise DeclarationError(message, [message])
+            mistakes.raise_if_any()
 
 
-def _a_class(thing: Any) -> type:
+def _a_class(thing: Any, frame: FrameType) -> type:
     if isinstance(thing, type):
         return thing
-    message = f"@pipeline.command, .event and .aggregate stand above a class, not above {thing!r}"
+    place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    kind = type(thing).__name__
+    message = f"@pipeline.command, .event and .aggregate stand above a class, not above a {kind} ({place})"
     raise DeclarationError(message, [message])

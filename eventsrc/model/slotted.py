@@ -24,6 +24,7 @@ def slotted_dataclass(cls: type, base: type | None = None) -> type:
     if base is not None and not issubclass(cls, base):
         bases = (*(parent for parent in bases if parent is not object), base)
     rebuilt = types.new_class(cls.__name__, bases, {"metaclass": type(cls)}, lambda namespace: namespace.update(body))
+    rebuilt.__qualname__ = cls.__qualname__
     for function in _functions(body.values()):
         _point_super_at(function, cls, rebuilt)
     return rebuilt
