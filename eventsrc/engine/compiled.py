@@ -70,7 +70,6 @@ class CompiledAggregate:
         reread = self._reread if needs_decoded_copy(message.record) else None
         return CompiledEvent(write, applier.function, applier.wants_recorded, reread)
 
-
     def _reread(self, encoded: bytes) -> tuple[Any, Any]:
         return self.catalog.event_reader(self.type, encoded[:10])(encoded)
 

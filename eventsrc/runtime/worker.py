@@ -128,7 +128,6 @@ class _Worker:
             EventsReader(events_reader_config(self._common, of.group_id), self._events),
             ReplyProducer(self._common, replies_topic(self._pipeline.name), of.partitions),
             TakeoverQueries(
-                membership.consumer,
                 self._common,
                 of.group_id,
                 self._commands,

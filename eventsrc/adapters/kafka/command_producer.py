@@ -79,7 +79,7 @@ class CommandProducer:
         return int(self._producer.flush(timeout_s))
 
     def close(self) -> None:
-        """Drop what is not acknowledged. Each dropped command is reported as uncertain before this returns."""
+        """Drop what is not acknowledged, reporting each as uncertain."""
         self._producer.purge()
         self._producer.flush(1.0)
 

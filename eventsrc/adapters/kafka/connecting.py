@@ -6,9 +6,10 @@ Workers have stricter needs (fencing, late answers) and their own table of error
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Protocol
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from eventsrc.errors import TopicsInvalid, Unreachable
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 NO_ANSWER = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
+
+# A leader moves, or a new topic is not known everywhere yet: ask again.
+_UNSETTLED = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)  # fmt: skip
+_ASK_AGAIN_S = 0.05
 
 kafka_log = logging.getLogger("eventsrc.kafka")
 
@@ -37,6 +47,29 @@ def partition_count(client: _AsksMetadata, topic: str, bootstrap_servers: str) -
             f"topic {topic} cannot be used: {reason}", [f"{topic}: {reason}; create it with `eventsrc topics create`"]
         )
     return len(found.partitions)
+
+
+def watermarks(consumer: Consumer, topic: str, partition: int, bootstrap_servers: str) -> tuple[int, int]:
+    """The first position still there, and the end: for a read_committed consumer the last stable offset.
+
+    Asks again while leadership settles. Raises `Unreachable`; `TopicsInvalid` where the partition cannot be read.
+    """
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while True:
+        try:
+            start, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=CONNECT_TIMEOUT_S)
+            return int(start), int(end)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in NO_ANSWER:
+                raise unreachable(error, bootstrap_servers) from error
+            if reason.code() not in _UNSETTLED or time.monotonic() > deadline:
+                raise unreadable(topic, partition, reason) from error
+            time.sleep(_ASK_AGAIN_S)
+
+
+def unreadable(topic: str, partition: int, reason: KafkaError) -> TopicsInvalid:
+    return TopicsInvalid(f"{topic}/{partition} cannot be read: {reason.str()}", [f"{topic}: {reason.str()}"])
 
 
 def unreachable(error: KafkaException, bootstrap_servers: str) -> Unreachable:

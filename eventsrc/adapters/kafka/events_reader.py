@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.errors import translate
@@ -44,11 +44,12 @@ class EventsReader:
         return bool(self._reading)
 
     def start(self, key: PartitionKey) -> None:
-        """Read from the partition's beginning, from the beginning again if it was being read."""
+        """Read from offset 0, from there again if it was being read: history is deleted by compaction alone."""
         if self._consumer is None:
             self._consumer = Consumer(self._config, logger=logging.getLogger("eventsrc.librdkafka"))
+            self._consumer.list_topics(timeout=5.0)  # else the first partitions wait for a metadata refresh
         self.stop(key)
-        self._consumer.incremental_assign([TopicPartition(self._topics[key.aggregate], key.number, OFFSET_BEGINNING)])
+        self._consumer.incremental_assign([TopicPartition(self._topics[key.aggregate], key.number, 0)])
         self._reading.add(key)
 
     def stop(self, key: PartitionKey) -> None:

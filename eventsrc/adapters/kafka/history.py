@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import client_config
-from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, NO_ANSWER, kafka_log, partition_count, unreachable
-from eventsrc.errors import TopicsInvalid, Unreachable
+from eventsrc.adapters.kafka.connecting import NO_ANSWER, kafka_log, partition_count, unreadable, watermarks
+from eventsrc.errors import Unreachable
 from eventsrc.model.position import Offset, Position
 
 _POLL_S = 0.1
@@ -62,23 +62,8 @@ class HistoryReader:
 
     def bounds(self, topic: str, partition: int) -> Bounds:
         """Raises `Unreachable`, `TopicsInvalid`."""
-        place = TopicPartition(topic, partition)
-        try:
-            start, end = self._consumer.get_watermark_offsets(place, timeout=CONNECT_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() in NO_ANSWER:
-                raise unreachable(error, self._bootstrap_servers) from error
-            raise _unreadable(topic, partition, error.args[0]) from error
+        start, end = watermarks(self._consumer, topic, partition, self._bootstrap_servers)
         return Bounds(Position(start), Position(end))
-
-    def position_at(self, topic: str, partition: int, timestamp_ms: int) -> Position:
-        """The first position whose record is at or after this time; the last stable offset if there is none."""
-        asked = TopicPartition(topic, partition, timestamp_ms)
-        try:
-            found = self._consumer.offsets_for_times([asked], timeout=CONNECT_TIMEOUT_S)[0].offset
-        except KafkaException as error:
-            raise unreachable(error, self._bootstrap_servers) from error
-        return Position(found) if found >= 0 else self.bounds(topic, partition).stable_end
 
     def read(
         self,
@@ -124,7 +109,7 @@ class HistoryReader:
                 elif error.code() in NO_ANSWER:
                     continue
                 else:
-                    raise _unreadable(topic, partition, error)
+                    raise unreadable(topic, partition, error)
                 if position >= end and reached_at is None:
                     reached_at = time.monotonic()
                 if reached_at is not None and satisfied():
@@ -159,7 +144,3 @@ def _offset(message: Message) -> int:
     if offset is None:
         raise AssertionError("a consumed message has an offset")
     return offset
-
-
-def _unreadable(topic: str, partition: int, error: KafkaError) -> TopicsInvalid:
-    return TopicsInvalid(f"{topic}/{partition} cannot be read: {error.str()}", [f"{topic}: {error.str()}"])

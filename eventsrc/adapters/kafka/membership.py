@@ -1,6 +1,6 @@
 """The group's consumer: polls commands, carries the rebalance callbacks to the runtime, and proves membership.
 
-On the loop's thread only (the stable offset fetch alone calls it from another, see `takeover_queries`). What a poll
+On the loop's thread only. What a poll
 took from a partition that was revoked or sought during the same poll is void.
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from confluent_kafka import Producer
 
 from eventsrc.adapters.kafka.config import Config
-from eventsrc.codec.control import Reply, write_reply
+from eventsrc.codec.control import Reply, reply_details, write_reply
 from eventsrc.engine.batch import Answer
 
 logger = logging.getLogger("eventsrc.kafka")
@@ -32,8 +32,9 @@ class ReplyProducer:
         for answer in answers:
             if not 0 <= answer.partition < self._partitions:
                 continue  # the caller named a partition that does not exist: nobody listens there
+            details = reply_details(answer.details)
             reply = Reply(
-                answer.command_id, answer.status, answer.sequence, answer.events, answer.reason, answer.details
+                answer.command_id, answer.status, answer.sequence, list(answer.events), answer.reason, details
             )
             try:
                 produce(self._topic, write_reply(reply), answer.command_id, answer.partition)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from eventsrc.adapters.kafka.config import client_config
-from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, kafka_log, partition_count, unreachable
+from eventsrc.adapters.kafka.connecting import kafka_log, partition_count, watermarks
 
 _MOST_AT_ONCE = 1000
 
@@ -33,12 +33,8 @@ class ReplyReader:
         )
         try:
             self.partition = choice % partition_count(self._consumer, topic, bootstrap_servers)
-            place = TopicPartition(topic, self.partition)
-            _, end = self._consumer.get_watermark_offsets(place, timeout=CONNECT_TIMEOUT_S)
+            _, end = watermarks(self._consumer, topic, self.partition, bootstrap_servers)
             self._consumer.assign([TopicPartition(topic, self.partition, end)])
-        except KafkaException as error:
-            self._consumer.close()
-            raise unreachable(error, bootstrap_servers) from error
         except BaseException:
             self._consumer.close()
             raise

@@ -3,7 +3,8 @@
 While any earlier owner's accepted offsets are undecided the coordinator does not answer; once it has, no earlier
 generation can commit anything any more. A dead owner's open transaction would hold that back until it times out, so
 its transactional id, which stands beside its last committed offset, is taken from it when it has left the group.
-One thread; answers go to the loop through a callback.
+One thread, with a client of its own that never joins the group: the client library lets one thread at a time into a
+consumer, and the loop is nearly always inside its own. Answers go to the loop through a callback.
 """
 
 from __future__ import annotations
@@ -42,18 +43,16 @@ class _Question:
 
 
 class TakeoverQueries:
-    """Asks for stable offsets in the background. `cancel` a partition that left; `close` before the consumer."""
+    """Asks for stable offsets in the background. `cancel` a partition that left."""
 
     def __init__(
         self,
-        consumer: Consumer,
         common: Config,
         group_id: str,
         topics: Mapping[str, str],
         transactional_id: str,
         answered: Callable[[StableOffsetFetched | TakeoverRefused], None],
     ) -> None:
-        self._consumer = consumer
         self._common = common
         self._group_id = group_id
         self._topics = topics
@@ -75,12 +74,28 @@ class TakeoverQueries:
         self._current.pop(key, None)
 
     def close(self) -> None:
-        """Returns when nothing uses the consumer any more."""
+        """Returns when its thread has ended."""
         self._current.clear()
         self._asked.put(None)
         self._thread.join()
 
     def _run(self) -> None:
+        config = {
+            **self._common,
+            "group.id": self._group_id,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        }
+        self._consumer = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
+        with contextlib.suppress(KafkaException):  # connect beside the group join; a question asks again
+            self._consumer.list_topics(timeout=ANSWER_TIMEOUT_S * 20)
+            self._consumer.committed(
+                [TopicPartition(topic, 0) for topic in self._topics.values()][:1], ANSWER_TIMEOUT_S
+            )
+        self._serve()
+        self._consumer.close()
+
+    def _serve(self) -> None:
         while (question := self._asked.get()) is not None:
             if self._current.get(question.key) != question.attempt:
                 continue

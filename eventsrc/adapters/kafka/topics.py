@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType, TopicMetadata
 
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, NO_ANSWER, kafka_log, unreachable
-from eventsrc.errors import TopicsInvalid
+from eventsrc.errors import TopicsInvalid, Unreachable
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 
 if TYPE_CHECKING:
@@ -168,7 +169,30 @@ def create_topics(
                 problems.append(f"{each.name}: {_refusal(error, bootstrap_servers)}")
     if problems:
         raise TopicsInvalid("the brokers refused to create topics", problems)
+    _await_leaders(admin, created, bootstrap_servers)
     return CreatedTopics(tuple(created), tuple(existing))
+
+
+def _await_leaders(admin: AdminClient, names: Collection[str], bootstrap_servers: str) -> None:
+    """Until every partition has a leader, so that whoever comes next can use the topics at once."""
+    deadline = time.monotonic() + _REQUEST_TIMEOUT_S
+    while True:
+        try:
+            known = admin.list_topics(timeout=CONNECT_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise unreachable(error, bootstrap_servers) from error
+        missing = [name for name in names if name not in known or not _has_leaders(known[name])]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise Unreachable(
+                f"topics were created, but have no leaders yet: {', '.join(missing)}; look at the brokers"
+            )
+        time.sleep(0.05)
+
+
+def _has_leaders(topic: TopicMetadata) -> bool:
+    return bool(topic.partitions) and all(each.leader >= 0 for each in topic.partitions.values())
 
 
 def verify_topics(pipeline: Pipeline, bootstrap_servers: str, kafka: Mapping[str, str] | None = None) -> TopicIds:
