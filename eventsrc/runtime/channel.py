@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from eventsrc.adapters.kafka.command_producer import CommandProducer, NotDelivered
 from eventsrc.adapters.kafka.reply_reader import ReplyReader
 from eventsrc.codec.control import Reply, read_reply
-from eventsrc.errors import DecodingError, Unreachable
+from eventsrc.errors import DecodingError, UnknownSchema, Unreachable
 from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown
 
 _POLL_S = 0.02
@@ -71,8 +71,8 @@ class CommandChannel:
         self._stopping.set()
         if not self.serves(threading.current_thread()):
             self._thread.join()
-        self._producer.close()
         end_unknown(self._waiting.take_all(), "the client was closed before an answer came")
+        self._producer.close()
         self._reader.close()
 
     def _serve(self) -> None:
@@ -92,7 +92,7 @@ class CommandChannel:
     def _answered(self, value: bytes) -> None:
         try:
             reply = read_reply(value)
-        except DecodingError as error:
+        except (DecodingError, UnknownSchema) as error:
             logger.warning("an answer that cannot be read was ignored: %s", error)
             return
         waiting = self._waiting.take(reply.command_id)

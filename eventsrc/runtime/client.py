@@ -67,6 +67,7 @@ class Client:
         self._pipeline = pipeline
         self._settings = _client_settings(bootstrap_servers, settings, librdkafka)
         self._catalog = Catalog(pipeline, self._settings.schemas_dir)
+        self._compiling = threading.Lock()  # a catalog compiles for one thread at a time
         self._routes: dict[tuple[type | str, type], _Route] = {}
         self._checked_topics: set[str] = set()
         self._sequences: OrderedDict[tuple[str, bytes], int] = OrderedDict()
@@ -180,7 +181,8 @@ class Client:
             raise InvalidCommand(f"{aggregate.cls.__name__} handles no {kind.__name__}; it handles {handled}")
         topic = commands_topic(self._pipeline.name, aggregate.name)
         validate = self._pipeline.commands[kind].validate
-        route = _Route(aggregate, topic, validate, self._catalog.command_writer(aggregate, kind))
+        with self._compiling:
+            route = _Route(aggregate, topic, validate, self._catalog.command_writer(aggregate, kind))
         self._routes[(cls, kind)] = route
         return route
 
@@ -209,8 +211,9 @@ class Client:
     def _open_reader(self) -> AggregateReader:
         with self._connecting:
             if self._reader is None:
+                catalog = Catalog(self._pipeline, self._settings.schemas_dir)
                 self._reader = AggregateReader(
-                    self._pipeline, self._catalog, self._settings.require_bootstrap_servers(), self._settings.kafka
+                    self._pipeline, catalog, self._settings.require_bootstrap_servers(), self._settings.kafka
                 )
             return self._reader
 
@@ -236,7 +239,9 @@ class Client:
             waiting.succeed(outcome)
 
     def _decode(self, aggregate: AggregateType, value: bytes) -> Any:
-        return self._catalog.event_reader(aggregate, value[:10])(value)[1]
+        with self._compiling:
+            read = self._catalog.event_reader(aggregate, value[:10])
+        return read(value)[1]
 
     def _read_back(self, waiting: WaitingCommand, outcome: Outcome) -> None:
         if self._duplicates is None:

@@ -64,7 +64,7 @@ class DuplicateReader:
             except EventsrcError as error:
                 for each in group:
                     each.waiting.fail(error)
-            except Exception as error:  # noqa: BLE001 - an application's `apply` runs here; this thread must live on
+            except Exception as error:
                 logger.exception("reading the events of duplicates back failed")
                 end_unknown((each.waiting for each in group), f"its events could not be read back: {error}")
 

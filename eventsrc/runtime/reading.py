@@ -28,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Step(NamedTuple):
-    """An event of the aggregate, and the aggregate after it: the live object of the fold, which the next step changes."""
+    """An event of the aggregate, and the aggregate after it: the fold's own object, which the next step changes."""
 
     recorded: Recorded
     aggregate: Any

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,13 @@ EventDecoder = Callable[[AggregateType, bytes], Any]
 """One framed event of an aggregate -> the event."""
 
 
+def _uncancellable() -> Future[Outcome]:
+    """A command that was sent cannot be taken back, so its future refuses to be cancelled."""
+    future: Future[Outcome] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
 @dataclass(slots=True, eq=False)
 class WaitingCommand:
     """A command that was sent and not answered yet."""
@@ -32,7 +39,7 @@ class WaitingCommand:
     key: bytes
     deadline_s: float
     timeout_s: float
-    future: Future[Outcome] = field(default_factory=lambda: _uncancellable())
+    future: Future[Outcome] = field(default_factory=_uncancellable)
     done: bool = False
 
     def succeed(self, outcome: Outcome) -> None:
@@ -43,13 +50,6 @@ class WaitingCommand:
 
     def describe(self) -> str:
         return f'command {uuid.UUID(bytes=self.command_id)} to {self.aggregate.name} "{self.key.decode()}"'
-
-
-def _uncancellable() -> Future[Outcome]:
-    """A command that was sent cannot be taken back, so its future refuses to be cancelled."""
-    future: Future[Outcome] = Future()
-    future.set_running_or_notify_cancel()
-    return future
 
 
 class WaitingCommands:
@@ -143,21 +143,20 @@ def _refusal(reply: Reply, waiting: WaitingCommand) -> EventsrcError:
         return failed_command(reason, reply.details)
     if reply.status == "conflict":
         return IdempotencyConflict(
-            f"{waiting.describe()}: its idempotency key was used before with another payload (it took effect at sequence "
-            f"{reply.sequence}). Nothing was applied; use a new key for a new command"
+            f"{waiting.describe()}: its idempotency key was used before with another payload (it took effect at "
+            f"sequence {reply.sequence}). Nothing was applied; use a new key for a new command"
         )
     return OutcomeUnknown(
         f"{waiting.describe()}: answered with status {reply.status!r}, which this version does not know"
     )
 
 
-def failed_command(reason: str, details: dict[str, Any]) -> CommandFailed:
-    """`details` name the command's own place (topic, partition, offset), and what the worker saw."""
-    place = [str(details[name]) for name in ("topic", "partition") if name in details]
-    dead_letter = "/".join(place) or "its place was not given"
-    if "offset" in details:
-        dead_letter += f" offset {details['offset']}"
-    return CommandFailed(reason, dead_letter, str(details.get("message", "")))
+def failed_command(reason: str, details: Mapping[str, Any]) -> CommandFailed:
+    """`details` say what the worker saw, and where the dead letter, or else the command itself, is."""
+    place = details.get("dead_letter")
+    if place is None and {"topic", "partition", "offset"} <= details.keys():
+        place = f"{details['topic']}/{details['partition']} offset {details['offset']}"
+    return CommandFailed(reason, str(place or "its place was not given"), str(details.get("message", "")))
 
 
 def end_unknown(commands: Iterable[WaitingCommand], why: str) -> None:

@@ -1,0 +1,57 @@
+"""All command groups in one Typer application. Knows the groups' modules, and nothing of what they do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from eventsrc.cli import check, dev, doctor, init, log, run, schema, send, show, tail, topics
+
+_GROUPS = (init, dev, run, check, doctor, send, show, log, tail, topics, schema)
+
+_ABOUT = """Event-sourced stream processing on Kafka: aggregates as Python classes, exactly once.
+
+APP is module:attribute, for example app:pipeline; leave it out where EVENTSRC_APP or [tool.eventsrc] app names it.
+"""
+
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 the command found a failure, 2 usage or load, 3 unreachable, 5 schema incompatible."
+)
+
+
+def build_app() -> typer.Typer:
+    app = typer.Typer(
+        name="eventsrc",
+        help=_ABOUT,
+        epilog=_EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for group in _GROUPS:
+        group.register(app)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"eventsrc {version('eventsrc')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error was raised; may stand anywhere before `--`.")
+    ] = False,
+) -> None:
+    """The options before a command; `--debug` is taken out before this is called."""

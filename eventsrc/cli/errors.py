@@ -1,0 +1,66 @@
+"""What ends a command with a failure: exit codes by error, and how an error is shown. Never a traceback, unless asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from eventsrc.errors import (
+    DeclarationError,
+    EventsrcError,
+    InvalidCommand,
+    InvalidId,
+    InvalidSettings,
+    OutcomeUnknown,
+    SchemaIncompatible,
+    TopicsInvalid,
+    Unreachable,
+)
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_SCHEMA = 5
+
+
+class UsageError(EventsrcError):
+    """The command line, or the application it names, is wrong. Nothing was done."""
+
+
+_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (UsageError, EXIT_USAGE),
+    (DeclarationError, EXIT_USAGE),
+    (InvalidSettings, EXIT_USAGE),
+    (InvalidCommand, EXIT_USAGE),
+    (InvalidId, EXIT_USAGE),
+    (Unreachable, EXIT_UNREACHABLE),
+    (SchemaIncompatible, EXIT_SCHEMA),
+    (EventsrcError, EXIT_FAILURE),
+)
+
+
+def exit_code_of(error: Exception) -> int:
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_FAILURE)
+
+
+def show_error(error: Exception, *, debug: bool) -> None:
+    """On stderr: the sentence with its next step; with `debug`, where it was raised."""
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {error_text(error)}", file=sys.stderr)
+
+
+def error_text(error: Exception) -> str:
+    if isinstance(error, TopicsInvalid | SchemaIncompatible) and error.problems:
+        return "\n".join([str(error), *(f"  {problem}" for problem in error.problems)])
+    if isinstance(error, OutcomeUnknown):
+        return f"{error}. Is a worker running? `eventsrc run` processes commands"
+    if isinstance(error, EventsrcError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}. Run it again with --debug to see where"
+
+
+def silence_stdout() -> None:
+    """After the reader of stdout went away: the interpreter's own flush must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

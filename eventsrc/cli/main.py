@@ -1,0 +1,56 @@
+"""The entry point `eventsrc`: registers the command groups, runs one, and turns errors into exit codes.
+
+Commands import what they need when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from eventsrc.cli.errors import EXIT_FAILURE, exit_code_of, show_error, silence_stdout
+
+DEBUG = "--debug"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits the process."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line; returns its exit code."""
+    words, debug = _without_debug(arguments)
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        silence_stdout()
+        return EXIT_FAILURE
+    except Exception as error:  # noqa: BLE001 - the last one to see it: it becomes a sentence and an exit code
+        show_error(error, debug=debug)
+        return exit_code_of(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    from eventsrc.cli.quick_run import run_quickly
+
+    code = run_quickly(words)
+    if code is not None:
+        return code
+    from eventsrc.cli.app import build_app
+
+    try:
+        build_app()(args=words, prog_name="eventsrc")
+    except SystemExit as exited:
+        return exited.code if isinstance(exited.code, int) else EXIT_FAILURE if exited.code else 0
+    return 0
+
+
+def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """`--debug` may stand anywhere before `--`."""
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    head = [word for word in words[:end] if word != DEBUG]
+    return head + words[end:], len(head) < end

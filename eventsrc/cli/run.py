@@ -1,0 +1,30 @@
+"""`eventsrc run`: a production worker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from eventsrc.cli.session import Session, command
+from eventsrc.cli.work import work
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "run", quiet=False)(run)
+
+
+def run(
+    session: Session,
+    app: Annotated[str | None, typer.Argument(metavar="[APP]", help="module:attribute of the pipeline.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
+    instance_id: Annotated[
+        str | None, typer.Option("--instance-id", help="Static membership [default: this host's next free slot].")
+    ] = None,
+) -> None:
+    """Process commands until SIGTERM or SIGINT drains the worker; a second signal ends it at once."""
+    settings = session.settings
+    if instance_id is not None:
+        settings = replace(settings, instance_id=instance_id)
+    raise typer.Exit(work(app, settings, workers))
