@@ -143,6 +143,11 @@ class KafkaBroker:
         self.resume()
         end(self.process, signal.SIGTERM, grace_s)
 
+    def terminate(self) -> None:
+        """Asks for an orderly shutdown, without waiting for it: `stop` does."""
+        self.resume()
+        self._signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """SIGKILL: nothing is flushed, nobody is told."""
         if self.process is not None:
@@ -170,7 +175,7 @@ class KafkaBroker:
         self.stop()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.is_running():
             self.process.send_signal(number)
 
     def _chosen_listeners(self) -> Listeners:

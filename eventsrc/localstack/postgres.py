@@ -1,7 +1,7 @@
 """One Postgres server as a child process, reached through a private Unix socket: no TCP, no password.
 
 Owns a data directory, its socket directory and its process. Must not know who else runs, or for how long.
-fsync is off: it is for development and tests, and a power cut may cost its data.
+fsync is off: it is for development and tests. A killed server keeps what was committed; a power cut may cost all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "logical",
     "shared_buffers": "64MB",
@@ -110,6 +109,8 @@ class PostgresServer:
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """A fast shutdown: connections are cut. Does nothing if it does not run."""
         end(self.process, signal.SIGINT, grace_s)
+        with contextlib.suppress(OSError):  # not there, or not empty
+            self._socket_directory.rmdir()
 
     def kill(self) -> None:
         """SIGKILL of the postmaster; its children notice and end."""
