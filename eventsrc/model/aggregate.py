@@ -106,7 +106,7 @@ def declare_aggregate(
     check_shape(cls, "aggregate", mistakes)
     declared = read_fields(cls, "aggregate", scope, mistakes)
     methods = read_methods(cls, scope, mistakes)
-    by_role = _check_methods(methods, known, mistakes)
+    by_role = _check_methods(cls, methods, known, mistakes)
     mistakes.raise_if_any()
     made = slotted_dataclass(cls, Aggregate)
     record = RecordType(made, cls.__name__, declared.fields)
@@ -197,7 +197,9 @@ def _check_bases(cls: type, mistakes: Mistakes) -> None:
             )
 
 
-def _check_methods(methods: list[Method], known: Declarations, mistakes: Mistakes) -> dict[str, list[Method]]:
+def _check_methods(
+    cls: type, methods: list[Method], known: Declarations, mistakes: Mistakes
+) -> dict[str, list[Method]]:
     by_role: dict[str, list[Method]] = {"handle": [], "apply": [], "compensate": []}
     for method in methods:
         by_role[method.role].append(method)
@@ -214,6 +216,7 @@ def _check_methods(methods: list[Method], known: Declarations, mistakes: Mistake
             mistakes.add(method.name, problem, "add", _applier(method.takes))
     if not mistakes:
         _check_complete(by_role, mistakes)
+        _check_names(cls, by_role, known, mistakes)
     return by_role
 
 
@@ -232,6 +235,19 @@ def _check_complete(by_role: Mapping[str, list[Method]], mistakes: Mistakes) -> 
             "add",
             "@apply\ndef opened(self, event: Opened) -> None: ...",
         )
+
+
+def _check_names(cls: type, by_role: Mapping[str, list[Method]], known: Declarations, mistakes: Mistakes) -> None:
+    """All records of an aggregate share a namespace: its state, its commands and its events."""
+    taken = {cls.__name__: f"the aggregate {cls.__name__}"}
+    for method in [*by_role["handle"], *by_role["apply"]]:
+        message = (known.commands if method.role == "handle" else known.events)[method.takes]
+        for name in (message.name, *message.aliases):
+            owner = f"the {message.kind} {message.cls.__name__}"
+            other = taken.setdefault(name, owner)
+            if other is not owner:
+                problem = f"takes {owner}, whose name or alias {name!r} is that of {other} already."
+                mistakes.add(method.name, problem, "write", f'@pipeline.{message.kind}(name="...") with another name')
 
 
 def _check_one_each(methods: Iterable[Method], mistakes: Mistakes) -> None:

@@ -155,7 +155,7 @@ class TypeReader:
         other = self._named.setdefault(cls.__name__, cls)
         if other is not cls:
             raise Unreadable(
-                f"two classes named {cls.__name__} meet here ({other.__module__} and {cls.__module__}).",
+                f"{_path(other)} and {_path(cls)} have one name and meet in one message.",
                 "another name for one of them: both would be one type in the schema",
                 "use",
             )
@@ -241,6 +241,10 @@ def _enum(cls: type[enum.Enum]) -> EnumOf:
                 "spell",
             )
     return EnumOf(cls)
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def without_wrapping(annotation: Any) -> Any:

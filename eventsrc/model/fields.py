@@ -100,6 +100,7 @@ def read_fields(cls: type, kind: Kind, scope: Scope, mistakes: Mistakes) -> Decl
                 "move",
                 f"{field.name} above {optional_since}, or give it a default",
             )
+    _check_aliases(fields, mistakes)
     _check_unannotated(cls, mistakes)
     return Declared(tuple(fields), annotations, tuple(constrained))
 
@@ -311,6 +312,15 @@ def _default_for(field_type: FieldType) -> str:
             return _default_for(members[0])
         case _:
             return "..."
+
+
+def _check_aliases(fields: list[Field], mistakes: Mistakes) -> None:
+    taken = {field.name: field.name for field in fields}
+    for field in fields:
+        for alias in field.aliases:
+            owner = taken.setdefault(alias, field.name)
+            if owner != field.name or alias == field.name:
+                mistakes.add(field.name, f"the alias {alias!r} is a name of {owner} already.", "leave", "it out")
 
 
 def _check_unannotated(cls: type, mistakes: Mistakes) -> None:

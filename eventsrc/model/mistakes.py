@@ -82,6 +82,12 @@ def _indented(mistake: Mistake) -> str:
     return "".join(f"\n      {line}" for line in [head, *(" " * (len(mistake.mend) + 2) + line for line in rest)])
 
 
+def place(file: str, line: int) -> str:
+    """As terminals and editors take it; below the working directory, from there."""
+    path = file if file.startswith("<") else os.path.relpath(file)
+    return f"{file if path.startswith('..') else path}:{line}"
+
+
 class _Source:
     """Where a class and its members stand. Reads and parses the file only when asked."""
 
@@ -115,8 +121,7 @@ class _Source:
         return None
 
     def place(self, line: int) -> str:
-        path = os.path.relpath(self._file) if not self._file.startswith("<") else self._file
-        return f"{self._file if path.startswith('..') else path}:{line}"
+        return place(self._file, line)
 
     def _class_node(self) -> ast.ClassDef | None:
         if not self._parsed:

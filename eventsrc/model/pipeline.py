@@ -13,7 +13,7 @@ from eventsrc.model import names
 from eventsrc.model.aggregate import AggregateType, Declarations, declare_aggregate
 from eventsrc.model.durations import Duration
 from eventsrc.model.message import MessageKind, MessageType, declare_message, nearest
-from eventsrc.model.mistakes import Mistakes
+from eventsrc.model.mistakes import Mistakes, place
 from eventsrc.model.settings import PipelineSettings
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Pipeline:
 def _a_class(thing: Any, frame: FrameType) -> type:
     if isinstance(thing, type):
         return thing
-    place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    where = place(frame.f_code.co_filename, frame.f_lineno)
     kind = type(thing).__name__
-    message = f"@pipeline.command, .event and .aggregate stand above a class, not above a {kind} ({place})"
+    message = f"@pipeline.command, .event and .aggregate stand above a class, not above a {kind} ({where})"
     raise DeclarationError(message, [message])
