@@ -27,7 +27,7 @@ from typing import Any
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import Note
 from eventsrc.engine.partition import Partition, PartitionKey
-from eventsrc.engine.transaction import IllegalTransition
+from eventsrc.engine.transaction import IllegalTransitionError
 from eventsrc.model.position import Position
 
 
@@ -73,6 +73,9 @@ _TRANSITIONS: dict[tuple[Phase, PhaseEvent], Phase] = {
 }
 
 
+_START = Position(0)
+
+
 @dataclass(slots=True, eq=False)
 class Ownership:
     """One partition that is ours, from its assignment until it leaves.
@@ -86,10 +89,10 @@ class Ownership:
     phase: Phase = Phase.FENCING
     attempt: int = 0
     proof: Any = None
-    resume_from: Position = Position(0)
+    resume_from: Position = _START
     committed: Position | None = None
-    log_start: Position = Position(0)
-    log_end: Position = Position(0)
+    log_start: Position = _START
+    log_end: Position = _START
     earlier: Note | None = None
     barrier_key: bytes = b""
     term: int | None = None
@@ -102,10 +105,10 @@ class Ownership:
     unknown_since: dict[bytes, float] = field(default_factory=dict)
 
     def on(self, event: PhaseEvent) -> None:
-        """Take the transition. Raises IllegalTransition naming partition, event and phase."""
+        """Take the transition. Raises IllegalTransitionError naming partition, event and phase."""
         following = _TRANSITIONS.get((self.phase, event))
         if following is None:
-            raise IllegalTransition(f"{event.name} for partition {self.key} while {self.phase.value}")
+            raise IllegalTransitionError(f"{event.name} for partition {self.key} while {self.phase.value}")
         self.phase = following
 
     def begin_again(self, attempt: int, now_s: float) -> None:

@@ -43,7 +43,7 @@ _TRANSITIONS: dict[tuple[TransactionState, TransactionEvent], TransactionState] 
 }
 
 
-class IllegalTransition(AssertionError):
+class IllegalTransitionError(AssertionError):
     """The driver broke the protocol; a defect of eventsrc itself."""
 
 
@@ -56,10 +56,10 @@ class TransactionLane:
         self.ahead: Batch | None = None
 
     def on(self, event: TransactionEvent) -> None:
-        """Take the transition. Raises IllegalTransition naming event and state."""
+        """Take the transition. Raises IllegalTransitionError naming event and state."""
         following = _TRANSITIONS.get((self.state, event))
         if following is None:
-            raise IllegalTransition(f"{event.name} while {self.state.value}")
+            raise IllegalTransitionError(f"{event.name} while {self.state.value}")
         self.state = following
 
     def send(self, batch: Batch) -> None:
@@ -70,7 +70,7 @@ class TransactionLane:
     def decided(self, batch: Batch, *, producer_usable: bool) -> None:
         """The outcome of the transaction in flight is known (or will never be)."""
         if batch is not self.current:
-            raise IllegalTransition("an outcome of a batch that is not in flight")
+            raise IllegalTransitionError("an outcome of a batch that is not in flight")
         self.on(TransactionEvent.DECIDED if producer_usable else TransactionEvent.DECIDED_PRODUCER_GONE)
         self.current = None
 
