@@ -16,7 +16,7 @@ from eventsrc.codec.catalog import Catalog
 from tests.harness import bank, bank_model
 from tests.harness.brokers import ProxiedBroker, unique, wait_led
 from tests.harness.checker import check, report
-from tests.harness.collect import Reader
+from tests.harness.collect import Reader, wait_until
 from tests.harness.evidence import Evidence, read_history
 from tests.harness.load import AGGREGATE, History, Order, Traffic, WireClient
 from tests.harness.wire import Schemas
@@ -32,7 +32,7 @@ ROUNDS = int(os.environ.get("EVENTSRC_FAULT_ROUNDS", "1"))
 class Scene:
     """A context manager. `proxied` workers reach Kafka through the proxy; the client and the checker never do."""
 
-    def __init__(self, cluster: ProxiedBroker, reader: Reader, directory: Path, **settings: Any) -> None:
+    def __init__(self, cluster: ProxiedBroker, reader: Reader, directory: Path) -> None:
         self.name = unique("bank")
         self.cluster, self.reader = cluster, reader
         self._directory = directory
@@ -41,7 +41,7 @@ class Scene:
         self._clients: list[WireClient] = []
         self._history = directory / "history.jsonl"
         self.schemas_directory = directory / "schemas"
-        self.set_up(**settings)
+        self._set_up()
 
     @property
     def commands(self) -> str:
@@ -51,9 +51,11 @@ class Scene:
     def events(self) -> str:
         return f"{self.name}.{AGGREGATE}.events"
 
-    def set_up(self, **settings: Any) -> None:
-        """Topics and schemas of a fresh pipeline; again with other settings, before anything runs."""
+    def configure(self, **settings: Any) -> None:
+        """Settings of the pipeline for workers that are made from now on."""
         self._settings = settings
+
+    def _set_up(self) -> None:
         module = _load_bank(self.environment())
         created = create_topics(module.pipeline, self.cluster.direct)
         wait_led(self.cluster.direct, created.created)
@@ -95,7 +97,20 @@ class Scene:
         return client
 
     def traffic(self, seed: int, **options: Any) -> Traffic:
+        """A client of its own that sends at once and goes on until `stop`."""
         return Traffic(self.client(), seed, **options)
+
+    def wait_events(self, count: int, timeout_s: float = 30.0) -> None:
+        """Until that many records (barriers included) are visible in the events topic."""
+        wait_until(lambda: len(self.reader.read(self.events)) >= count, timeout_s, f"{count} events\n{self.logs()}")
+
+    def wait_committed(self, position: int, timeout_s: float = 30.0) -> None:
+        """Until the group's committed offsets add up to so much."""
+
+        def reached() -> bool:
+            return sum(entry.offset for entry in self.reader.committed(self.name, [self.commands])) >= position
+
+        wait_until(reached, timeout_s, f"committed {position}")
 
     def send_all(self, client: WireClient, orders: list[Order], seed: int = 0) -> list[bytes]:
         rnd = random.Random(seed)

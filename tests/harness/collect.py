@@ -229,4 +229,5 @@ def _parse_commit(record: LogRecord, group: str) -> CommittedOffset | None:
     offset = value.integer("q")
     if version >= 3:
         value.integer("i")  # leader epoch
-    return CommittedOffset(topic, partition, offset, value.text(compact=version >= 4))
+    # confluent-kafka counts C's terminating NUL into the metadata that it sends.
+    return CommittedOffset(topic, partition, offset, value.text(compact=version >= 4).removesuffix("\0"))

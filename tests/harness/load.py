@@ -224,6 +224,6 @@ class Traffic:
     def _send_again(self) -> None:
         now = time.monotonic()
         for identity, order in self._client.outstanding().items():
-            if now - self._sent_at[identity] > self._resend_s:
+            if now - self._sent_at.get(identity, 0.0) > self._resend_s:
                 self._sent_at[identity] = now
                 self._client.send(order, self._random, identity)

@@ -1,0 +1,58 @@
+"""Workers that come and go under load: rows 11 and 40."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+from tests.fault.scene import ROUNDS, Scene
+
+SEEDS = range(ROUNDS)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_workers_join_and_leave_inside_transactions(scene: Scene, seed: int) -> None:
+    """Row 11: joins, drains and kills every second or two; each rebalance falls into somebody's transactions."""
+    rnd, pause = random.Random(seed), threading.Event()
+    scene.configure(batch_records=10)
+    traffic = scene.traffic(seed, rate=150.0, resend_s=15.0)
+    workers = [scene.worker(name) for name in ("one", "two", "three")]
+    workers[0].start()
+    scene.wait_committed(1)
+    for _ in range(8):
+        worker = rnd.choice(workers[1:])
+        if not worker.running:
+            worker.start()
+        elif rnd.random() < 0.5:
+            worker.kill()
+        else:
+            assert worker.drain() == 0, worker.log()
+        pause.wait(rnd.uniform(0.4, 1.6))
+    for worker in workers:
+        if not worker.running:
+            worker.start()
+    traffic.stop(60)
+    scene.verdict()
+    assert all(worker.running for worker in workers), scene.logs()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rolling_restarts_drain_within_their_grace(scene: Scene, seed: int) -> None:
+    """Row 40: SIGTERM under load ends with exit code 0, every answer of a committed command sent."""
+    scene.configure(batch_records=20)
+    traffic = scene.traffic(seed, rate=150.0, resend_s=15.0)
+    workers = [scene.started("one"), scene.started("two")]
+    scene.wait_committed(30)
+    for _ in range(3):
+        for worker in workers:
+            began = time.monotonic()
+            assert worker.drain(15) == 0, worker.log()
+            assert time.monotonic() - began < 10
+            worker.start()
+            before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
+            scene.wait_committed(before + 20)
+    traffic.stop()
+    scene.verdict()
