@@ -53,13 +53,14 @@ class Section:
 
     `start`: where to read again if the batch is taken back. `position`: what it commits, never negative.
     `undo`: for each aggregate touched, its instance and its pre-image; None where it did not exist before.
-    `partition` is None in a batch of barriers: nothing is recovered yet.
+    `partition` is None in a batch of barriers: nothing is recovered yet; `attempt` is the takeover it belongs to.
     """
 
     key: PartitionKey
     start: Position
     position: Position
     partition: Partition | None = None
+    attempt: int = 0
     counts_before: Counts = field(default_factory=Counts)
     records: list[OutputRecord] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)

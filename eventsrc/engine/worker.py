@@ -11,13 +11,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eventsrc.clock import HybridClock
 from eventsrc.codec.catalog import Catalog
-from eventsrc.codec.control import Barrier, write_barrier
-from eventsrc.codec.keys import barrier_key
-from eventsrc.engine.batch import Batch, BatchKind, OutputRecord, Section
-from eventsrc.engine.compiled import CompiledAggregate
-from eventsrc.engine.counts import Counts
+from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.decide import Limits, SectionDecider, Surroundings
 from eventsrc.engine.effects import (
     Assigned,
@@ -26,7 +21,6 @@ from eventsrc.engine.effects import (
     Commit,
     Effect,
     EventsPolled,
-    FetchStableOffset,
     Halt,
     Input,
     Instant,
@@ -42,7 +36,6 @@ from eventsrc.engine.effects import (
     SendAnswers,
     ShutdownRequested,
     StableOffsetFetched,
-    StartReading,
     StopReading,
     TakeoverRefused,
     Ticked,
@@ -50,18 +43,17 @@ from eventsrc.engine.effects import (
     TransactionCommitted,
     TransactionInDoubt,
 )
-from eventsrc.engine.fold import PartitionFold
-from eventsrc.engine.notes import Owner, read_note, write_note
+from eventsrc.engine.notes import Owner, write_note
 from eventsrc.engine.partition import Partition, PartitionKey, UnknownSchemaHere
-from eventsrc.engine.recovery import TopicIds, resume_position, verify_stable_offset
+from eventsrc.engine.recovery import TopicIds
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
+from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
 from eventsrc.engine.transaction import TransactionEvent, TransactionLane, TransactionState
-from eventsrc.errors import LogInconsistent, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
 
 logger = logging.getLogger("eventsrc.engine")
 
-SCHEMA_RETRY_S = 1.0
+FREE_ABORTS = 2
 
 
 @dataclass(slots=True)
@@ -76,22 +68,25 @@ class WorkerEngine:
     topic_ids: Mapping[str, TopicIds]
     clock_s: Callable[[], float]
     new_uuid: Callable[[], uuid.UUID]
-    owned: dict[PartitionKey, Ownership] = field(default_factory=dict)
     lane: TransactionLane = field(default_factory=TransactionLane)
     taken_back: int = 0
     _revoking: bool = False
     _stopping: bool = False
     _record_limit: int = 0
-    _attempts: int = 0
-    _compiled: dict[str, CompiledAggregate] = field(default_factory=dict)
+    _aborts_in_a_row: int = 0
+    _hold_until_s: float = 0.0
+    _takeovers: Takeovers = field(init=False)
 
     def __post_init__(self) -> None:
         self._record_limit = self.limits.records
-        self._compiled = {
-            name: CompiledAggregate(aggregate, self.catalog) for name, aggregate in self.pipeline.aggregates.items()
-        }
+        self._takeovers = Takeovers(self.pipeline, self.catalog, self.owner, self.topic_ids, self.new_uuid, self._halt)
 
     # ---- what the driver may ask
+
+    @property
+    def owned(self) -> dict[PartitionKey, Ownership]:
+        """Every partition that is ours."""
+        return self._takeovers.owned
 
     @property
     def wants_commands(self) -> bool:
@@ -123,19 +118,19 @@ class WorkerEngine:
             case TransactionCommitted():
                 return self._committed(happened, at)
             case EventsPolled():
-                return self._events(happened, at)
+                return self._takeovers.events_read(happened, at)
             case Ticked():
                 return self._ticked(at)
             case Assigned():
-                return [self._take_over(key, at) for key in happened.partitions]
+                return [self._takeovers.take_over(key, at) for key in happened.partitions]
             case Revoking():
                 return self._hold()
             case Revoked() | Lost():
                 return self._leave(happened.partitions, at)
             case StableOffsetFetched():
-                return self._fenced_off(happened, at)
+                return self._takeovers.fenced_off(happened, at) + self._advance(at)
             case TakeoverRefused():
-                ownership = self._current_attempt(happened.partition, happened.attempt)
+                ownership = self._takeovers.current_attempt(happened.partition, happened.attempt)
                 return self._halt(ownership, happened.reason) if ownership is not None else []
             case LogRefused():
                 refused = self.owned.get(happened.partition)
@@ -197,9 +192,9 @@ class WorkerEngine:
 
     def _advance(self, at: Instant) -> list[Effect]:
         """Send what is next, if the producer is free: barriers first, then the batch processed ahead."""
-        if self.lane.state is not TransactionState.IDLE or self._revoking:
+        if self.lane.state is not TransactionState.IDLE or self._revoking or at.monotonic_s < self._hold_until_s:
             return []
-        batch = self._barriers(at) or self.lane.take_ahead()
+        batch = self._takeovers.barriers(at) or self.lane.take_ahead()
         if batch is None:
             return []
         self.lane.send(batch)
@@ -208,12 +203,13 @@ class WorkerEngine:
     def _committed(self, committed: TransactionCommitted, at: Instant) -> list[Effect]:
         batch = committed.batch
         self.lane.decided(batch, producer_usable=not committed.producer_suspect)
+        self._aborts_in_a_row = 0
         effects: list[Effect] = []
         if committed.producer_suspect:
             effects.append(ReplaceProducer("a late copy of its last commit request may still reach the broker"))
         if batch.kind is BatchKind.BARRIERS:
             for section in batch.sections.values():
-                effects += self._claimed(section, committed, at)
+                effects += self._takeovers.claimed(section, committed, at)
         else:
             for section in batch.sections.values():
                 effects += self._landed(section, committed)
@@ -246,9 +242,10 @@ class WorkerEngine:
         effects = self._take_back_all(aborted.batch)
         if not aborted.producer_usable:
             effects.append(ReplaceProducer(aborted.cause))
-        for ownership in self._claimants(aborted.batch):
+        for ownership in self._takeovers.claimants(aborted.batch):
             ownership.on(PhaseEvent.BARRIER_ABORTED)
-            effects.append(self._restart(ownership, at))
+            effects.append(self._takeovers.restart(ownership, at))
+        self._hold_off(at)
         return effects + self._advance(at)
 
     def _in_doubt(self, doubt: TransactionInDoubt, at: Instant) -> list[Effect]:
@@ -262,15 +259,26 @@ class WorkerEngine:
         ahead = self.lane.take_ahead()
         effects = self._take_back(ahead) if ahead is not None else []
         effects.append(ReplaceProducer(doubt.cause))
-        for section in doubt.batch.sections.values():
-            ownership = self.owned.get(section.key)
-            if ownership is None or (section.partition is not None and ownership.partition is not section.partition):
-                continue
-            if section.partition is None and ownership.phase is not Phase.CLAIMING:
-                continue
+        for ownership in self._takeovers.claimants(doubt.batch) or self._concerned(doubt.batch):
             ownership.on(PhaseEvent.IN_DOUBT)
-            effects += [Pause(section.key), self._restart(ownership, at)]
+            effects += [Pause(ownership.key), self._takeovers.restart(ownership, at)]
+        self._hold_off(at)
         return effects
+
+    def _concerned(self, batch: Batch) -> list[Ownership]:
+        """The partitions it carries commands of, as far as they are still ours with the same memory."""
+        found = ((self.owned.get(key), section) for key, section in batch.sections.items())
+        return [
+            each
+            for each, section in found
+            if each is not None and each.partition is not None and each.partition is section.partition
+        ]
+
+    def _hold_off(self, at: Instant) -> None:
+        """One abort is normal (a rebalance); several in a row are a broker in trouble, which repeating at once feeds."""
+        self._aborts_in_a_row += 1
+        if self._aborts_in_a_row > FREE_ABORTS:
+            self._hold_until_s = at.monotonic_s + min(1.0, 0.05 * 2 ** (self._aborts_in_a_row - FREE_ABORTS))
 
     def _halve(self, batch: Batch) -> None:
         self._record_limit = max(1, min(self._record_limit, batch.commands or 1) // 2)
@@ -285,28 +293,15 @@ class WorkerEngine:
 
     def _take_back(self, batch: Batch) -> list[Effect]:
         effects: list[Effect] = []
-        for section in batch.sections.values():
-            ownership = self.owned.get(section.key)
-            if ownership is None or ownership.partition is None or ownership.partition is not section.partition:
-                continue
-            self.taken_back += ownership.partition.take_back(section)
+        for ownership in self._concerned(batch):
+            section = batch.sections[ownership.key]
+            self.taken_back += self._partition(section).take_back(section)
             if ownership.phase is Phase.WAITING:
                 ownership.on(PhaseEvent.RETRY)
             effects.append(Open(section.key, section.start))
         return effects
 
     # ---- membership
-
-    def _take_over(self, key: PartitionKey, at: Instant) -> Effect:
-        self._attempts += 1
-        ownership = Ownership(key, at.monotonic_s, attempt=self._attempts, progress_s=at.monotonic_s)
-        self.owned[key] = ownership
-        return FetchStableOffset(key, ownership.attempt)
-
-    def _restart(self, ownership: Ownership, at: Instant) -> Effect:
-        self._attempts += 1
-        ownership.begin_again(self._attempts, at.monotonic_s)
-        return FetchStableOffset(ownership.key, ownership.attempt)
 
     def _hold(self) -> list[Effect]:
         """Before partitions are given up: no new transaction, the batch ahead is dropped, the open one is decided."""
@@ -330,140 +325,6 @@ class WorkerEngine:
         ]
         return effects + self._advance(at)
 
-    # ---- taking a partition over
-
-    def _current_attempt(self, key: PartitionKey, attempt: int) -> Ownership | None:
-        ownership = self.owned.get(key)
-        return ownership if ownership is not None and ownership.attempt == attempt else None
-
-    def _fenced_off(self, fetched: StableOffsetFetched, at: Instant) -> list[Effect]:
-        ownership = self._current_attempt(fetched.partition, fetched.attempt)
-        if ownership is None or ownership.phase is not Phase.FENCING:
-            return []
-        ownership.proof = fetched.metadata
-        ownership.committed = fetched.committed
-        ownership.log_start, ownership.log_end = fetched.log_start, fetched.log_end
-        ownership.earlier = read_note(fetched.note)
-        ownership.resume_from = fetched.log_start if fetched.committed is None else fetched.committed
-        ownership.progress_s = at.monotonic_s
-        try:
-            verify_stable_offset(ownership)
-        except LogInconsistent as wrong:
-            return self._halt(ownership, str(wrong))
-        ownership.on(PhaseEvent.STABLE_OFFSET)
-        return self._advance(at)
-
-    def _barriers(self, at: Instant) -> Batch | None:
-        """One transaction with the barriers of all partitions that hold the same proof of membership."""
-        batch: Batch | None = None
-        for ownership in self.owned.values():
-            if ownership.phase is not Phase.CLAIMING:
-                continue
-            if batch is None:
-                batch = Batch(BatchKind.BARRIERS, ownership.proof)
-            if ownership.proof is batch.metadata:
-                batch.sections[ownership.key] = self._barrier(ownership, at)
-        return batch
-
-    def _barrier(self, ownership: Ownership, at: Instant) -> Section:
-        ids = self.topic_ids[ownership.key.aggregate]
-        ownership.barrier_key = barrier_key(self.new_uuid())
-        barrier = Barrier(
-            self.owner.instance,
-            self.owner.transactional_id,
-            self.owner.deployment,
-            ids.events,
-            ids.commands,
-            ownership.resume_from,
-            at.wall_us,
-        )
-        section = Section(ownership.key, ownership.resume_from, ownership.resume_from)
-        section.records.append(OutputRecord(ownership.barrier_key, write_barrier(barrier), at.wall_us // 1000))
-        return section
-
-    def _claimants(self, batch: Batch) -> list[Ownership]:
-        if batch.kind is not BatchKind.BARRIERS:
-            return []
-        found = (self.owned.get(key) for key in batch.sections)
-        return [
-            each for each in found if each is not None and each.phase is Phase.CLAIMING and each.proof is batch.metadata
-        ]
-
-    def _claimed(self, section: Section, committed: TransactionCommitted, at: Instant) -> list[Effect]:
-        ownership = self.owned.get(section.key)
-        if (
-            ownership is None
-            or ownership.phase is not Phase.CLAIMING
-            or ownership.proof is not committed.batch.metadata
-        ):
-            return []
-        ownership.term = committed.last_offsets[section.key]
-        ownership.on(PhaseEvent.BARRIER_COMMITTED)
-        return self._read(ownership, at)
-
-    def _read(self, ownership: Ownership, at: Instant) -> list[Effect]:
-        aggregate = self.pipeline.aggregates[ownership.key.aggregate]
-        ownership.fold = PartitionFold(aggregate, self.catalog)
-        ownership.progress_s = at.monotonic_s
-        return [StartReading(ownership.key)]
-
-    def _events(self, polled: EventsPolled, at: Instant) -> list[Effect]:
-        effects: list[Effect] = []
-        for key, records in polled.records.items():
-            ownership = self.owned.get(key)
-            if ownership is None or ownership.fold is None or ownership.phase is not Phase.READING:
-                continue
-            ownership.progress_s = at.monotonic_s
-            try:
-                if ownership.fold.feed_until(records, ownership.term):
-                    effects += self._recovered(ownership, at)
-            except LogInconsistent as wrong:
-                effects += self._halt(ownership, str(wrong))
-            except UnknownSchema as unknown:
-                effects += self._block(ownership, unknown, at)
-        return effects
-
-    def _recovered(self, ownership: Ownership, at: Instant) -> list[Effect]:
-        fold = ownership.fold
-        if fold is None or ownership.term is None:
-            raise AssertionError("a partition was recovered without having been read")
-        ids = self.topic_ids[ownership.key.aggregate]
-        position = resume_position(ownership, fold, ids)
-        clock = HybridClock()
-        clock.merge(fold.last_time)
-        ownership.partition = Partition(
-            ownership.key,
-            self._compiled[ownership.key.aggregate],
-            self.pipeline.settings.partitions,
-            fold.live,
-            position,
-            ownership.term,
-            clock,
-            Counts(),
-        )
-        ownership.fold = None
-        ownership.on(PhaseEvent.OWN_BARRIER_READ)
-        logger.info(
-            "partition %s open: %d events folded into %d aggregates in %.2f s, commands from offset %d on, term %d",
-            ownership.key, fold.events, len(fold.live), at.monotonic_s - ownership.since_s, position, ownership.term,
-        )  # fmt: skip
-        return [StopReading(ownership.key), Open(ownership.key, position)]
-
-    def _block(self, ownership: Ownership, unknown: UnknownSchema, at: Instant) -> list[Effect]:
-        deadline_s = self.pipeline.settings.unknown_schema_deadline
-        first_s = ownership.unknown_since.setdefault(unknown.fingerprint, at.monotonic_s)
-        if at.monotonic_s - first_s > deadline_s:
-            return self._halt(
-                ownership,
-                f"an event in it is of a schema not known here for {deadline_s:g} s: {unknown}. "
-                "Put its .avsc file, from the deployment that wrote it, into the schema directory and restart",
-            )
-        ownership.on(PhaseEvent.EVENT_SCHEMA_UNKNOWN)
-        ownership.fold = None
-        ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
-        logger.warning("partition %s waits: %s; put its file into the schema directory", ownership.key, unknown)
-        return [StopReading(ownership.key)]
-
     # ---- time, and ends
 
     def _ticked(self, at: Instant) -> list[Effect]:
@@ -484,13 +345,13 @@ class WorkerEngine:
                         "an open transaction of another program holds back the last stable offset of the events topic. "
                         "Find it with `kafka-transactions.sh find-hanging`, end it, and restart this worker",
                     )
-        return effects
+        return effects + self._advance(at)
 
     def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:
         blocked = ownership.phase is Phase.BLOCKED
         ownership.on(PhaseEvent.RETRY)
         if blocked:
-            return self._read(ownership, at)
+            return self._takeovers.read(ownership, at)
         waiting = self._waiting_for(ownership)
         partition = ownership.partition
         if partition is None:

@@ -28,7 +28,7 @@ from eventsrc.model.position import Offset
 logger = logging.getLogger("eventsrc.kafka")
 
 # A call that does not answer within this is repeated, identically: 0 is not resumable and livelocks.
-CALL_TIMEOUT_S = 5.0
+CALL_TIMEOUT_S = 1.0
 DELIVERY_TIMEOUT_S = 10.0
 
 
@@ -54,6 +54,7 @@ class TransactionalProducer:
         self._owner = owner
         self._timeout_s = timeout_s
         self._begun_s = 0.0
+        self._begun = False
         self._abandoned = False
         self._last: dict[PartitionKey, Offset] = {}
 
@@ -71,12 +72,14 @@ class TransactionalProducer:
 
     def send(self, batch: Batch) -> None:
         """Begin and produce. Raises AbortRequired, OutcomeInDoubt."""
-        self._refuse_unfenced(batch)
+        self._begun = False
         self._last = {}
+        self._refuse_unfenced(batch)
         self._begun_s = time.monotonic()
         reach("before-produce")
         try:
             self._producer.begin_transaction()
+            self._begun = True
             for key, section in batch.sections.items():
                 self._produce(key, section)
                 reach("mid-produce")
@@ -105,6 +108,8 @@ class TransactionalProducer:
 
     def abort(self) -> None:
         """Returns once the transaction is known to have had no effect. Raises OutcomeInDoubt where that stays unknown."""
+        if not self._begun:
+            return
         try:
             self._until_answered("aborting", lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
         except WorkerError as failed:
