@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Annotated
 
 import typer
 
-from eventsrc.cli import check, dev, doctor, init, log, run, schema, send, show, tail, topics
-
-_GROUPS = (init, dev, run, check, doctor, send, show, log, tail, topics, schema)
+# Each module has `register(app)`. In the order in which `--help` lists them.
+_GROUPS = ("init", "dev", "run", "check", "doctor", "send", "show", "log", "tail", "topics", "schema")
 
 _ABOUT = """Event-sourced stream processing on Kafka: aggregates as Python classes, exactly once.
 
@@ -20,7 +21,8 @@ _EXIT_CODES = (
 )
 
 
-def build_app() -> typer.Typer:
+def build_app(first_word: str | None = None) -> typer.Typer:
+    """With the one group that `first_word` names, else with all."""
     app = typer.Typer(
         name="eventsrc",
         help=_ABOUT,
@@ -32,8 +34,9 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for group in _GROUPS:
-        group.register(app)
+    for group in (first_word,) if first_word in _GROUPS else _GROUPS:
+        if importlib.util.find_spec(f"eventsrc.cli.{group}"):
+            importlib.import_module(f"eventsrc.cli.{group}").register(app)
     return app
 
 

@@ -35,7 +35,10 @@ def log(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show an aggregate's events in order. Exit 1 if it never existed."""
+    """Show an aggregate's events in order.
+
+    Exit 1 if it never existed.
+    """
     from eventsrc.cli.reading import open_reader
     from eventsrc.model.identity import check_aggregate_id
 

@@ -42,7 +42,7 @@ def _dispatch(words: list[str]) -> int:
     from eventsrc.cli.app import build_app
 
     try:
-        build_app()(args=words, prog_name="eventsrc")
+        build_app(words[0] if words else None)(args=words, prog_name="eventsrc")
     except SystemExit as exited:
         return exited.code if isinstance(exited.code, int) else EXIT_FAILURE if exited.code else 0
     return 0

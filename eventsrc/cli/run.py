@@ -23,7 +23,10 @@ def run(
         str | None, typer.Option("--instance-id", help="Static membership [default: this host's next free slot].")
     ] = None,
 ) -> None:
-    """Process commands until SIGTERM or SIGINT drains the worker; a second signal ends it at once."""
+    """Run a worker.
+
+    SIGTERM or SIGINT drains it: what it has begun is finished, and it exits 0. A second signal ends it at once.
+    """
     settings = session.settings
     if instance_id is not None:
         settings = replace(settings, instance_id=instance_id)

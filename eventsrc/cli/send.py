@@ -51,7 +51,10 @@ def send(
     timeout: Annotated[float, typer.Option("--timeout", min=0.0, metavar="SECONDS", help="How long to wait.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
-    """Send a command and wait for its outcome. Exit 1 if it was rejected or failed."""
+    """Send a command and wait for its outcome.
+
+    Exit 1 if it was rejected or failed. With --file, one result a line, in the order of the input.
+    """
     pipeline, rest = session.split(words)
     if file is None and rest == ["-"]:
         file, rest = "-", []

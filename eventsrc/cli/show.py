@@ -28,7 +28,10 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show an aggregate's state. Exit 1 if it never existed."""
+    """Show an aggregate's state.
+
+    Exit 1 if it never existed.
+    """
     from eventsrc.cli.reading import open_reader
     from eventsrc.model.identity import check_aggregate_id
 

@@ -46,7 +46,10 @@ def tail(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Show events as they come, from now on; with --no-follow, what there is. Order holds within a partition."""
+    """Show events as they come.
+
+    From now on, or from --since on; with --no-follow, what there is. Order holds within a partition.
+    """
     from eventsrc.adapters.kafka.tail import TopicTail
     from eventsrc.codec.catalog import Catalog
 
