@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventsrc.codec.resolution import MOMENT
 from eventsrc.model.message import MessageKind
 from eventsrc.model.recorded import CommandMeta, EventMeta
 from eventsrc.model.types import Field, Fixed, Primitive, RecordOf, RecordType, UnionOf
@@ -20,7 +21,7 @@ _EVENT_META = RecordType(
         Field("source_offset", _INT),
         Field("index", _INT),
         Field("count", _INT),
-        Field("time", _INT),
+        Field("time", MOMENT),
         Field("payload_hash", Fixed(8)),
     ),
 )
@@ -32,7 +33,7 @@ _COMMAND_META = RecordType(
         Field("id", _ID),
         Field("correlation_id", _OPTIONAL_ID, default=None),
         Field("causation_id", _OPTIONAL_ID, default=None),
-        Field("time", _INT),
+        Field("time", MOMENT),
         Field("reply", UnionOf((Primitive("null"), _INT)), default=None),
     ),
 )

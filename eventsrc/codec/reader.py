@@ -27,7 +27,6 @@ from eventsrc.codec.nodes import (
     minimum_bytes,
 )
 from eventsrc.codec.resolution import Build, Choice, Entries, Items, Plan, Scalar, Skip, Symbols
-from eventsrc.codec.scalars import datetime_from
 from eventsrc.codec.source import Lines, Source, attribute
 from eventsrc.errors import DecodingError
 from eventsrc.model.types import Field, RecordType
@@ -39,8 +38,10 @@ _NAMES: dict[str, Any] = {
     "ZIGZAG": wire.ZIGZAG,
     "BOOLEANS": (False, True),
     "long_at": wire.long_at,
-    "int_at": wire.int_at,
-    "moment_at": wire.moment_at,
+    "wide_at": wire.wide_at,
+    "wide_int_at": wire.wide_int_at,
+    "HIGHS": wire.HIGHS,
+    "high_of": wire.high_of,
     "span_at": wire.span_at,
     "block_at": wire.block_at,
     "double_at": wire.double_at,
@@ -203,16 +204,14 @@ class _Emitter:
         return self.items(plan) if isinstance(plan, Items) else self.entries(plan)
 
     def scalar(self, plan: Scalar) -> str:
-        if plan.convert is datetime_from:
-            return self.converted(self.called("moment_at"), plan)
-        read = {"long": self.long, "string": self.text, "bytes": self.octets}.get(plan.wire)
+        if plan.moment:
+            return self.converted(self.moment(), plan)
+        read = {"long": self.long, "int": self.int, "string": self.text, "bytes": self.octets}.get(plan.wire)
         return self.converted(read() if read is not None else self.sized(plan), plan)
 
     def sized(self, plan: Scalar) -> str:
         if plan.wire == "null":
             return "None"
-        if plan.wire == "int":
-            return self.called("int_at")
         value = self.source.fresh("x")
         if plan.wire == "boolean":
             self.lines.add(f"{value} = BOOLEANS[v[{self.at()}]]")
@@ -232,7 +231,10 @@ class _Emitter:
         self.lines.add(f"{value} = {convert}({value})")
         return value
 
-    def long(self) -> str:
+    def int(self) -> str:
+        return self.long("wide_int_at")
+
+    def long(self, slow: str = "wide_at") -> str:
         value, byte, second = self.source.fresh("x"), self.source.fresh("b"), self.source.fresh("c")
         self.lines.add(f"{byte} = v[{self.at()}]")
         self.lines.add(f"if {byte} < 128: {value} = ZIGZAG[{byte}]; p = {self.at(1)}")
@@ -240,13 +242,22 @@ class _Emitter:
             f"elif ({second} := v[{self.at(1)}]) < 128:"
             f" {value} = ({second} << 6 | ({byte} & 127) >> 1) ^ -({byte} & 1); p = {self.at(2)}"
         )
-        self.lines.add(f"else: {value}, p = long_at(v, {self.at()})")
+        self.lines.add(f"else: {value}, p = {slow}(v, {self.at()}, {byte}, {second})")
         self.moved()
         return value
 
-    def called(self, function: str) -> str:
-        value = self.source.fresh("x")
-        self.lines.add(f"{value}, p = {function}(v, {self.at()})")
+    def moment(self) -> str:
+        """A present time in microseconds: eight bytes, the last five of which were met before."""
+        value, first, second, third = (self.source.fresh(prefix) for prefix in "xbcd")
+        tail = f"v[{self.at(3)}:{self.at(8)}]"
+        self.lines.add(f"try: {value} = HIGHS[{tail}]")
+        self.lines.add(f"except KeyError: {value} = high_of({tail})")
+        self.lines.add(
+            f"if {value} is not None and ({first} := v[{self.at()}]) & 129 == 128"
+            f" and ({second} := v[{self.at(1)}]) > 127 and ({third} := v[{self.at(2)}]) > 127:"
+            f" {value} += ({first} >> 1) + ({second} << 6) + ({third} << 13); p = {self.at(8)}"
+        )
+        self.lines.add(f"else: {value}, p = long_at(v, {self.at()})")
         self.moved()
         return value
 

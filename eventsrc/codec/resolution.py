@@ -59,6 +59,7 @@ class Scalar:
     wire: str
     size: int = 0
     convert: Callable[[Any], Any] | None = None
+    moment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,9 @@ _PROMOTED = {
     "boolean": {"boolean"},
     "null": {"null"},
 }
+MOMENT = Primitive("int")
+"""An int that, known by being this very object, holds a time in microseconds: it is read by a faster path."""
+
 # a plain writer type that a logical reader type may take over: its values are checked one by one
 _ADOPTED = {"uuid", "decimal-text"}
 
@@ -208,7 +212,7 @@ def _primitive(declared: Primitive, reader: Node, writer: Node, path: str) -> Sc
         return Scalar("bytes")
     if _WIRE[declared.kind] == "string":
         return Scalar("string", convert=convert)
-    return Scalar(wire, convert=convert)
+    return Scalar(wire, convert=convert, moment=declared is MOMENT or declared.kind == "datetime")
 
 
 def _promoted(wanted: str, writer: Node, path: str, *, exact: bool) -> str:

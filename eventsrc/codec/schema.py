@@ -278,6 +278,7 @@ class _Derivation:
 
     def wrapped(self, member: FieldType, branch: Json, path: _Path) -> Json:
         own = python_class(member).__name__
+        own = own if NAME.fullmatch(own) else "enum"
         name = self.unique(path.then(own).names[0], object())
         aliases = [f"{self.nested}.{alias}" for alias in path.then(own).names[1:]]
         return _named("record", name, self.nested, aliases, fields=[{"name": "value", "type": branch}])

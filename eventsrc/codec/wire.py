@@ -13,7 +13,12 @@ from struct import Struct
 SMALL = 1024
 ZERO_WIDTH_LIMIT = 4096  # items without any bytes (null, empty record) that one value may hold in all
 
+SMALLEST_MOMENT = 1 << 20  # below it, a time has no fourth byte
+
 _U64 = 1 << 64
+# what the continuation marks of an integer's first bytes add up to, when only its last byte is without one
+_BIAS_2 = (128 >> 1) + (128 << 6)
+_BIAS_3 = _BIAS_2 + (128 << 13)
 _MEMO_LIMIT = 4096
 
 
@@ -26,6 +31,8 @@ def long_bytes(number: int) -> bytes:
         return bytes((rest & 127 | 128, rest >> 7))
     if rest < 2097152:
         return bytes((rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14))
+    if rest < 268435456:
+        return bytes((rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14 & 127 | 128, rest >> 21))
     if rest >= _U64:
         raise OverflowError("does not fit in 64 bits")
     out = bytearray()
@@ -64,6 +71,24 @@ def long_at(value: bytes, position: int) -> tuple[int, int]:
     return number >> 1 ^ -(number & 1), position
 
 
+def wide_at(value: bytes, position: int, first: int, second: int) -> tuple[int, int]:
+    """As `long_at`, once the first two bytes were found to have a third after them."""
+    third = value[position + 2]
+    if third < 128:
+        number = (first >> 1) + (second << 6) + (third << 13) - _BIAS_2
+        return (~number if first & 1 else number), position + 3
+    fourth = value[position + 3]
+    if fourth < 128:
+        number = (first >> 1) + (second << 6) + (third << 13) + (fourth << 20) - _BIAS_3
+        return (~number if first & 1 else number), position + 4
+    return long_at(value, position)
+
+
+def wide_int_at(value: bytes, position: int, first: int, second: int) -> tuple[int, int]:
+    """As `wide_at`, refusing what does not fit in Avro's 32-bit `int`."""
+    return int_at(value, position)
+
+
 def int_at(value: bytes, position: int) -> tuple[int, int]:
     """As `long_at`, refusing what does not fit in Avro's 32-bit `int`."""
     number, position = long_at(value, position)
@@ -95,48 +120,37 @@ def block_at(value: bytes, position: int) -> tuple[int, int, int]:
     return -count, position, end
 
 
-# A time in microseconds takes 8 bytes, of which the last 5 change about once a second: they are remembered.
-_tails_read: dict[bytes, int] = {}
-_tails_written: dict[int, bytes] = {}
+# A time in microseconds takes 8 bytes, of which the last 5 change about once a second: they are remembered. Generated
+# code looks into these two and calls the functions below for what is not there.
+HIGHS: dict[bytes, int | None] = {}
+TAILS: dict[int, bytes] = {}
 
 
-def moment_at(value: bytes, position: int) -> tuple[int, int]:
-    """As `long_at`, fast for present times in microseconds."""
-    tail = value[position + 3 : position + 8]
-    high = _tails_read.get(tail)
-    if high is None:
-        high = _remember_tail(tail)
-        if high is None:
-            return long_at(value, position)
-    first = value[position]
-    second = value[position + 1]
-    third = value[position + 2]
-    if first & second & third & 128 and not first & 1:
-        return high | (first & 127) >> 1 | (second & 127) << 6 | (third & 127) << 13, position + 8
-    return long_at(value, position)
-
-
-def _remember_tail(tail: bytes) -> int | None:
-    if len(tail) != 5 or tail[4] > 127 or min(tail[:4]) < 128:
-        return None
-    if len(_tails_read) >= _MEMO_LIMIT:
-        _tails_read.clear()
-    high = sum((byte & 127) << 7 * index for index, byte in enumerate(tail)) << 20
-    _tails_read[tail] = high
+def high_of(tail: bytes) -> int | None:
+    """The high part of a time whose last 5 bytes these are, less what the marks of its first 3 bytes add to it; None if
+    they are not the end of an 8-byte integer."""
+    if len(HIGHS) >= _MEMO_LIMIT:
+        HIGHS.clear()
+    high = None
+    if len(tail) == 5 and tail[4] < 128 and min(tail[:4]) > 127:
+        high = (sum((byte & 127) << 7 * index for index, byte in enumerate(tail)) << 20) - _BIAS_3
+    HIGHS[tail] = high
     return high
+
+
+def tail_of(number: int) -> bytes:
+    """The bytes from the fourth on of a time that is at least `SMALLEST_MOMENT`."""
+    if number >> 63:
+        raise OverflowError("does not fit in 64 bits")
+    if len(TAILS) >= _MEMO_LIMIT:
+        TAILS.clear()
+    tail = TAILS[number >> 20] = long_bytes(number)[3:]
+    return tail
 
 
 def moment_bytes(number: int) -> bytes:
     """As `long_bytes`, fast for present times in microseconds."""
-    high = number >> 20
-    if high < 1:
+    if number < SMALLEST_MOMENT:
         return long_bytes(number)
-    tail = _tails_written.get(high)
-    if tail is None:
-        if number >> 63:
-            raise OverflowError("does not fit in 64 bits")
-        if len(_tails_written) >= _MEMO_LIMIT:
-            _tails_written.clear()
-        tail = _tails_written[high] = long_bytes(number)[3:]
-    continued = CONTINUED
-    return continued[number << 1 & 127] + continued[number >> 6 & 127] + continued[number >> 13 & 127] + tail
+    tail = TAILS.get(number >> 20) or tail_of(number)
+    return CONTINUED[number << 1 & 127] + CONTINUED[number >> 6 & 127] + CONTINUED[number >> 13 & 127] + tail

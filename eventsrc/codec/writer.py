@@ -52,6 +52,8 @@ def _mistyped(*_: object) -> bytes:
 _NAMES: dict[str, Any] = {
     "INTS": wire.INTS,
     "CONTINUED": wire.CONTINUED,
+    "TAILS": wire.TAILS,
+    "tail_of": wire.tail_of,
     "long_bytes": wire.long_bytes,
     "moment_bytes": wire.moment_bytes,
     "double_bytes": wire.double_bytes,
@@ -77,23 +79,32 @@ _SIGNATURES: dict[Shape, str] = {
     "command": "id, correlation_id, causation_id, time, reply_partition, value",
     "value": "value",
 }
+# a present time in microseconds: three bytes of its own, and five that it has in common with its second
+_MOMENT = ["t1", "t2", "t3", "tail"]
+_MOMENT_LINES = (
+    f"if time >= {wire.SMALLEST_MOMENT}:",
+    "    t1 = CONTINUED[time << 1 & 127]; t2 = CONTINUED[time >> 6 & 127]; t3 = CONTINUED[time >> 13 & 127]",
+    "    try: tail = TAILS[time >> 20]",
+    "    except KeyError: tail = tail_of(time)",
+    r"else: t1 = long_bytes(time); t2 = t3 = tail = b''",
+)
 # the two metas, written out: ids are bytes of a known length, integers are the framework's own
 _META: dict[Shape, list[str]] = {
     "event": [
         "command_id",
         r"(b'\0' if correlation_id is None else b'\2' + correlation_id)",
         r"(b'\0' if causation_id is None else b'\2' + causation_id)",
-        "(INTS[source_offset] if -1024 <= source_offset < 1024 else long_bytes(source_offset))",
-        "(INTS[index] if -1024 <= index < 1024 else long_bytes(index))",
-        "(INTS[count] if -1024 <= count < 1024 else long_bytes(count))",
-        "moment_bytes(time)",
+        "(INTS[source_offset] if 0 <= source_offset < 1024 else long_bytes(source_offset))",
+        "(INTS[index] if 0 <= index < 1024 else long_bytes(index))",
+        "(INTS[count] if 0 <= count < 1024 else long_bytes(count))",
+        *_MOMENT,
         "payload_hash",
     ],
     "command": [
         "id",
         r"(b'\0' if correlation_id is None else b'\2' + correlation_id)",
         r"(b'\0' if causation_id is None else b'\2' + causation_id)",
-        "moment_bytes(time)",
+        *_MOMENT,
         r"(b'\0' if reply_partition is None else b'\2' + long_bytes(reply_partition))",
     ],
     "value": [],
@@ -121,6 +132,8 @@ def compile_writer(
     with lines.block("try"):
         if shape in _META_CHECKS:
             lines.add(f"if {_META_CHECKS[shape]}: raise Mistyped")
+            for line in _MOMENT_LINES:
+                lines.add(line)
         if _holds_zero_width_items(node):
             lines.add(f"z = [{wire.ZERO_WIDTH_LIMIT}]")
         if prefix:
