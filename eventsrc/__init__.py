@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from eventsrc.model.aggregate import Aggregate
-    from eventsrc.model.methods import apply, compensate, handle
+    from eventsrc.model.marks import apply, compensate, handle
     from eventsrc.model.pipeline import Pipeline
     from eventsrc.model.recorded import Context, EventMeta, Outcome, Recorded
     from eventsrc.runtime.client import AsyncClient, Client
@@ -58,7 +58,7 @@ __all__ = [
 
 _HOMES = {
     "eventsrc.model.aggregate": ("Aggregate",),
-    "eventsrc.model.methods": ("apply", "compensate", "handle"),
+    "eventsrc.model.marks": ("apply", "compensate", "handle"),
     "eventsrc.model.pipeline": ("Pipeline",),
     "eventsrc.model.recorded": ("Context", "EventMeta", "Outcome", "Recorded"),
     "eventsrc.runtime.client": ("AsyncClient", "Client"),

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_origin
 
 from eventsrc.model import names
 from eventsrc.model.annotations import TypeReader
-from eventsrc.model.methods import Misused
+from eventsrc.model.marks import Misused
 from eventsrc.model.mistakes import Mistakes
 from eventsrc.model.refusals import Unreadable
 from eventsrc.model.scope import Scope, own_annotations, unresolved

@@ -1,26 +1,20 @@
-"""`@handle`, `@apply`, `@compensate`: marks on methods, and reading the marked methods of an aggregate.
-
-Owns what a method may look like. The decorators only mark: everything is checked with the whole class.
-"""
+"""The marked methods of an aggregate, read and checked. Owns what a method may look like."""
 
 from __future__ import annotations
 
 import collections.abc
 import inspect
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, get_args, get_origin
 
+from eventsrc.model.marks import Misused, Role, roles_of
 from eventsrc.model.mistakes import Mistakes
 from eventsrc.model.scope import Scope, unresolved
 from eventsrc.model.spelling import shown
 
-Role = Literal["handle", "apply", "compensate"]
-
-_MARK = "_eventsrc_roles"
 _TAKES = {"handle": "command", "apply": "event", "compensate": "event"}
 _THIRD = {"handle": "context: Context", "apply": "recorded: Recorded", "compensate": "recorded: Recorded"}
 
@@ -35,66 +29,6 @@ class Method:
     takes: type
     takes_more: bool
     returns: tuple[type, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Misused:
-    """Stands in the class body where a decorator was misused, until the whole class is checked."""
-
-    role: Role
-    problem: str
-    line: int
-
-
-def _mark(role: Role, thing: Any) -> Any:
-    frame = sys._getframe(2)
-    if not isinstance(thing, types.FunctionType):
-        return Misused(
-            role, f"@{role} stands above a {type(thing).__name__}, not above a plain method.", frame.f_lineno
-        )
-    shadowed = frame.f_locals.get(thing.__name__)
-    if isinstance(shadowed, types.FunctionType) and hasattr(shadowed, _MARK) and shadowed is not thing:
-        line = shadowed.__code__.co_firstlineno
-        return Misused(role, f"a second method of this name replaces the one of line {line}.", frame.f_lineno)
-    setattr(thing, _MARK, (*getattr(thing, _MARK, ()), role))
-    return thing
-
-
-def _marker(role: Role) -> Callable[..., Any]:
-    def decorator(*things: Any, **options: Any) -> Any:
-        if len(things) == 1 and not options:
-            return _mark(role, things[0])
-        line = sys._getframe(1).f_lineno
-        return lambda thing: Misused(role, f"@{role} takes no arguments and no parentheses.", line)
-
-    decorator.__name__ = decorator.__qualname__ = role
-    return decorator
-
-
-if TYPE_CHECKING:
-    from eventsrc.model.recorded import Context, Recorded
-
-    H = TypeVar("H", bound=Callable[[Any, Any], object] | Callable[[Any, Any, Context], object])
-    A = TypeVar("A", bound=Callable[[Any, Any], None] | Callable[[Any, Any, Recorded], None])
-    C = TypeVar("C", bound=Callable[[Any, Any], object] | Callable[[Any, Any, Recorded], object])
-
-    def handle(method: H, /) -> H:
-        """Decides on a command: returns nothing, one event or several, or raises `Rejected`. Never changes state.
-
-        `(self, command: C)` or `(self, command: C, context: Context)`, for time, randomness and ids."""
-
-    def apply(method: A, /) -> A:
-        """Changes the state by an event that has happened. Never decides; it alone runs in a replay.
-
-        `(self, event: E)` or `(self, event: E, recorded: Recorded)`."""
-
-    def compensate(method: C, /) -> C:
-        """Returns the event, or events, that take back what `event` did.
-
-        `(self, event: E)` or `(self, event: E, recorded: Recorded)`."""
-
-else:
-    handle, apply, compensate = _marker("handle"), _marker("apply"), _marker("compensate")
 
 
 def read_methods(cls: type, scope: Scope, mistakes: Mistakes) -> list[Method]:
@@ -114,14 +48,14 @@ def _marked(cls: type, mistakes: Mistakes) -> Iterator[tuple[str, types.Function
     for name, thing in body.items():
         if isinstance(thing, Misused):
             mend = (
-                ("rename", "one of them")
-                if "second" in thing.problem
-                else ("write", f"@{thing.role}\ndef {name}(self, ...)")
+                ("write", f"@{thing.role}\ndef {name}(self, ...)")
+                if thing.line is None
+                else ("rename", "one of them")
             )
-            mistakes.add(name, thing.problem, *mend, line=thing.line if "second" in thing.problem else None)
+            mistakes.add(name, thing.problem, *mend, line=thing.line)
             continue
         inner = thing.__func__ if isinstance(thing, staticmethod | classmethod) else thing
-        roles: tuple[Role, ...] = getattr(inner, _MARK, ()) if isinstance(inner, types.FunctionType) else ()
+        roles = roles_of(inner) if isinstance(inner, types.FunctionType) else ()
         if not roles:
             continue
         if inner is not thing:
