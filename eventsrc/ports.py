@@ -1,67 +1,101 @@
-"""What the engine's driver expects of the world. Adapters meet these Protocols; tests meet them in memory."""
+"""What the loop expects of the world. The Kafka adapters meet these; so do the fakes of tests.
+
+Every method is called on the loop's thread unless it says otherwise.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from eventsrc.engine.batch import Batch
-from eventsrc.engine.records import ConsumedRecord
+from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.records import ConsumedRecord
 from eventsrc.model.position import Offset, Position
 
-GroupMetadata = Any
-"""Opaque proof of membership and generation, as the client library hands it out. Taken on the polling thread only."""
+Polled = Mapping[PartitionKey, Sequence[ConsumedRecord]]
 
 
-class TransactionPort(Protocol):
-    """One transactional producer. `send` on the loop's thread, `finish` on the commit thread, never both at once."""
-
-    transactional_id: str
+class Transactions(Protocol):
+    """One transactional producer. `finish`, `abort` and `suspect` are called on the commit thread, never while `send`
+    runs."""
 
     def send(self, batch: Batch) -> None:
-        """Begin, and produce every record of the batch. Raises AbortRequired, OutcomeInDoubt, Fenced."""
+        """Begin, and produce every record. Raises AbortRequired, OutcomeInDoubt."""
 
     def finish(self, batch: Batch) -> Mapping[PartitionKey, Offset]:
-        """Add offsets under the batch's group metadata, commit, and wait for the outcome. Blocks; releases the GIL.
+        """Add offsets under the batch's group metadata, commit, wait for the outcome. Returns the offset of the last
+        record per events partition. Raises AbortRequired, OutcomeInDoubt, Fenced."""
 
-        Returns the offset of the last record per events partition. Raises AbortRequired once the abort is known to
-        have happened; OutcomeInDoubt where it is not known; Fenced where another took this identity over."""
+    def abort(self) -> None:
+        """Returns once the transaction is known to have had no effect. Raises OutcomeInDoubt."""
 
     @property
     def suspect(self) -> bool:
         """A late copy of a commit request may still be on its way: replace this producer before its next begin."""
 
+    def abandon(self) -> None:
+        """Whatever is being repeated ends with OutcomeInDoubt. From any thread."""
+
+
+class Membership(Protocol):
+    """The group's consumer."""
+
+    def poll(self, limit: int, timeout_s: float) -> Polled:
+        """Rebalance callbacks run inside. Raises Fenced."""
+
+    def serve(self) -> None:
+        """Stay a member, without taking a record."""
+
+    def metadata(self) -> bytes:
+        """Proof of membership and generation, as of now."""
+
+    def open(self, key: PartitionKey, position: Position) -> None: ...
+
+    def pause(self, key: PartitionKey) -> None: ...
+
     def close(self) -> None: ...
 
 
-class MembershipPort(Protocol):
-    """The group's consumer, on the loop's thread."""
+class EventsLog(Protocol):
+    """Reads events partitions from their beginning, committed records only."""
 
-    def poll(self, limit: int, timeout_s: float) -> Sequence[ConsumedRecord]: ...
+    @property
+    def active(self) -> bool: ...
 
-    def metadata(self) -> GroupMetadata: ...
+    def start(self, key: PartitionKey) -> None: ...
 
-    def open(self, partition: PartitionKey, position: Position) -> None: ...
+    def stop(self, key: PartitionKey) -> None: ...
 
-    def rewind(self, partition: PartitionKey, position: Position) -> None: ...
+    def poll(self, limit: int, timeout_s: float) -> Polled: ...
 
-    def pause(self, partition: PartitionKey) -> None: ...
-
-
-class EventsPort(Protocol):
-    """Reads events partitions, committed records only, from a position on."""
-
-    def start(self, partition: PartitionKey, position: Position) -> None: ...
-
-    def stop(self, partition: PartitionKey) -> None: ...
-
-    def poll(self, limit: int, timeout_s: float) -> Sequence[ConsumedRecord]: ...
+    def close(self) -> None: ...
 
 
-class RepliesPort(Protocol):
-    """Answers to callers; not part of any transaction."""
+class Replies(Protocol):
+    """Answers to callers; outside every transaction."""
 
-    def send(self, partition: int, command_id: bytes, value: bytes) -> None: ...
+    def send(self, answers: Sequence[Answer]) -> None: ...
 
     def flush(self, timeout_s: float) -> None: ...
+
+
+class StableOffsets(Protocol):
+    """Asks for the committed offset that no earlier owner can change any more; the answer comes as an input."""
+
+    def ask(self, key: PartitionKey, attempt: int, metadata: bytes) -> None: ...
+
+    def cancel(self, key: PartitionKey) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class DecidingRecord(Protocol):
+    """What outlives the process, of the command being decided."""
+
+    @property
+    def suspicious(self) -> bool: ...
+
+    def deciding(self, place: tuple[str, int, int] | None) -> None: ...
+
+    def progressed(self) -> None: ...

@@ -54,6 +54,7 @@ from eventsrc.model.pipeline import Pipeline
 logger = logging.getLogger("eventsrc.engine")
 
 FREE_ABORTS = 2
+SETTLED_AFTER_S = 5.0
 
 
 @dataclass(slots=True)
@@ -72,6 +73,10 @@ class WorkerEngine:
     taken_back: int = 0
     _revoking: bool = False
     _stopping: bool = False
+    suspicious: bool = False
+    _committed_commands: int = 0
+    _quiet_since_s: float | None = None
+    _settled: bool = False
     _record_limit: int = 0
     _aborts_in_a_row: int = 0
     _hold_until_s: float = 0.0
@@ -96,7 +101,17 @@ class WorkerEngine:
     @property
     def record_limit(self) -> int:
         """How many commands to poll at once."""
-        return self._record_limit
+        return 1 if self.singly else self._record_limit
+
+    @property
+    def singly(self) -> bool:
+        """Earlier lives ended uncleanly: one command at a time, until what was under way then is behind."""
+        return self.suspicious and not self.proved
+
+    @property
+    def proved(self) -> bool:
+        """What was under way when an earlier life ended (one batch and one ahead at most) is behind, or nothing waits."""
+        return self._settled or self._committed_commands > 2 * self.limits.records
 
     @property
     def quiet(self) -> bool:
@@ -213,6 +228,7 @@ class WorkerEngine:
         else:
             for section in batch.sections.values():
                 effects += self._landed(section, committed)
+            self._committed_commands += batch.commands
             self._record_limit = min(self.limits.records, self._record_limit * 2)
             if batch.answers:
                 effects.append(SendAnswers(batch.answers))
@@ -327,7 +343,16 @@ class WorkerEngine:
 
     # ---- time, and ends
 
+    def _settle(self, at: Instant) -> None:
+        if not self.quiet or self.recovering:
+            self._quiet_since_s = None
+        elif self._quiet_since_s is None:
+            self._quiet_since_s = at.monotonic_s
+        elif at.monotonic_s - self._quiet_since_s > SETTLED_AFTER_S:
+            self._settled = True
+
     def _ticked(self, at: Instant) -> list[Effect]:
+        self._settle(at)
         effects: list[Effect] = []
         due = [each for each in self.owned.values() if each.phase in (Phase.WAITING, Phase.BLOCKED)]
         due = [each for each in due if each.retry_at_s <= at.monotonic_s]

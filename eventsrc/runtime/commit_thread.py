@@ -5,29 +5,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
 from eventsrc.engine.batch import Batch
 from eventsrc.engine.effects import TransactionAborted, TransactionCommitted, TransactionInDoubt
-from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import AbortRequired, Fenced, OutcomeInDoubt, TransactionOutlived
-from eventsrc.model.position import Offset
+from eventsrc.ports import Transactions
 
 Outcome = TransactionCommitted | TransactionAborted | TransactionInDoubt
-
-
-class TransactionPort(Protocol):
-    """One transactional producer: `send` on the loop's thread, the others here, never two at once."""
-
-    def send(self, batch: Batch) -> None: ...
-
-    def finish(self, batch: Batch) -> Mapping[PartitionKey, Offset]: ...
-
-    def abort(self) -> None: ...
-
-    @property
-    def suspect(self) -> bool: ...
 
 
 class CommitThread:
@@ -35,15 +20,15 @@ class CommitThread:
 
     def __init__(self, report: Callable[[Outcome | Exception], None]) -> None:
         self._report = report
-        self._work: queue.SimpleQueue[tuple[TransactionPort, Batch, AbortRequired | None] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Transactions, Batch, AbortRequired | None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="eventsrc-commit", daemon=True)
         self._thread.start()
 
-    def finish(self, producer: TransactionPort, batch: Batch) -> None:
+    def finish(self, producer: Transactions, batch: Batch) -> None:
         """Send its offsets and commit."""
         self._work.put((producer, batch, None))
 
-    def abort(self, producer: TransactionPort, batch: Batch, cause: AbortRequired) -> None:
+    def abort(self, producer: Transactions, batch: Batch, cause: AbortRequired) -> None:
         """It failed while it was being produced."""
         self._work.put((producer, batch, cause))
 
@@ -59,7 +44,7 @@ class CommitThread:
             except Exception as failure:  # noqa: BLE001 - a defect here must end the worker, not this thread alone
                 self._report(failure)
 
-    def _outcome(self, producer: TransactionPort, batch: Batch, failed: AbortRequired | None) -> Outcome:
+    def _outcome(self, producer: Transactions, batch: Batch, failed: AbortRequired | None) -> Outcome:
         try:
             if failed is not None:
                 raise failed
@@ -73,7 +58,7 @@ class CommitThread:
         return TransactionCommitted(batch, last_offsets, producer.suspect)
 
     @staticmethod
-    def _aborted(producer: TransactionPort, batch: Batch, cause: AbortRequired) -> Outcome:
+    def _aborted(producer: Transactions, batch: Batch, cause: AbortRequired) -> Outcome:
         try:
             producer.abort()
         except OutcomeInDoubt as doubt:

@@ -14,11 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from eventsrc.adapters.kafka.events_reader import EventsReader
-from eventsrc.adapters.kafka.membership import GroupMembership
-from eventsrc.adapters.kafka.producer import TransactionalProducer
-from eventsrc.adapters.kafka.replies import ReplyProducer
-from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
 from eventsrc.engine.batch import Batch
 from eventsrc.engine.effects import (
     Assigned,
@@ -51,6 +46,7 @@ from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import AbortRequired, OutcomeInDoubt
 from eventsrc.faultpoints import reach
+from eventsrc.ports import DecidingRecord, EventsLog, Membership, Polled, Replies, StableOffsets, Transactions
 from eventsrc.runtime.commit_thread import CommitThread
 
 logger = logging.getLogger("eventsrc.worker")
@@ -66,17 +62,18 @@ SERVE_MEMBERSHIP_AFTER_S = 1.0
 class ProducerStarted:
     """A producer holds the transactional id."""
 
-    producer: TransactionalProducer
+    producer: Transactions
 
 
 @dataclass(slots=True)
 class Ports:
     """What the driver works with; made by `runtime.worker`, faked in tests."""
 
-    membership: GroupMembership
-    events: EventsReader
-    replies: ReplyProducer
-    queries: TakeoverQueries
+    membership: Membership
+    events: EventsLog
+    replies: Replies
+    queries: StableOffsets
+    record: DecidingRecord
 
 
 class Driver:
@@ -85,7 +82,7 @@ class Driver:
     def __init__(
         self,
         engine: WorkerEngine,
-        start_producer: Callable[[], TransactionalProducer],
+        start_producer: Callable[[], Transactions],
         *,
         drain_s: float,
         await_transaction_s: float,
@@ -96,7 +93,7 @@ class Driver:
         self._await_transaction_s = await_transaction_s
         self._inbox: queue.SimpleQueue[Input | ProducerStarted | Exception] = queue.SimpleQueue()
         self._commits = CommitThread(self.post)
-        self._producer: TransactionalProducer | None = None
+        self._producer: Transactions | None = None
         self._stopping = threading.Event()
         self._ticked_s = 0.0
         self._served_s = 0.0
@@ -157,7 +154,17 @@ class Driver:
         polled = self._ports.membership.poll(engine.record_limit, timeout_s)
         self._served_s = time.monotonic()
         if polled:
-            self._step(CommandsPolled(polled, self._ports.membership.metadata()))
+            self._decide(polled)
+
+    def _decide(self, polled: Polled) -> None:
+        commands = CommandsPolled(polled, self._ports.membership.metadata())
+        if not self._engine.singly:
+            self._step(commands)
+            return
+        (key, records), *_ = polled.items()
+        self._ports.record.deciding((key.aggregate, key.number, records[0].offset() or 0))
+        self._step(commands)
+        self._ports.record.deciding(None)
 
     def _wait_for_outcome(self) -> None:
         """A batch is ahead already: nothing to do before the transaction in flight is decided, but to stay a member."""
@@ -182,6 +189,8 @@ class Driver:
         if now_s - self._ticked_s >= TICK_S:
             self._ticked_s = now_s
             self._step(Ticked())
+            if self._engine.proved:
+                self._ports.record.progressed()
 
     def _drain_inbox(self) -> None:
         while True:

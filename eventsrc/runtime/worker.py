@@ -26,12 +26,16 @@ from eventsrc.adapters.kafka.producer import TopicNames, TransactionalProducer
 from eventsrc.adapters.kafka.producer_start import initialised_producer, producer_config
 from eventsrc.adapters.kafka.replies import ReplyProducer
 from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
+from eventsrc.adapters.kafka.topic_watch import TopicWatch
 from eventsrc.adapters.kafka.topics import dead_letter_message_bytes, verify_topics
+from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
 from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.decide import Limits, Surroundings
+from eventsrc.engine.effects import LogRefused
 from eventsrc.engine.notes import Owner
+from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.recovery import TopicIds
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import Fenced
@@ -70,6 +74,7 @@ class _Worker:
         self._commands = {name: commands_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._events = {name: events_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._dead_letter = dead_letter_topic(pipeline.name)
+        self._record = CrashRecord(slot.directory)
         self._stopped = threading.Event()
 
     def run(self) -> int:
@@ -88,10 +93,11 @@ class _Worker:
                 max_command_bytes=of.max_command_bytes,
                 max_event_bytes=of.max_command_bytes,
             ),
-            Surroundings(lambda name: self._commands[name], murmur2),
+            Surroundings(lambda name: self._commands[name], murmur2, isolated=self._record.isolated),
             {name: TopicIds(ids[self._commands[name]], ids[self._events[name]]) for name in self._pipeline.aggregates},
             time.monotonic,
             uuid.uuid4,
+            suspicious=self._record.suspicious,
         )
         driver = Driver(
             engine,
@@ -100,6 +106,7 @@ class _Worker:
             await_transaction_s=of.transaction_timeout + 2,
         )
         driver.ports = self._ports(driver)
+        watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
         logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
         with _stopping(driver):
             try:
@@ -109,7 +116,9 @@ class _Worker:
                 return EXIT_FAILED
             finally:
                 self._stopped.set()
+                watch.close()
                 driver.close()
+        self._record.close()
         logger.info("drained")
         return EXIT_DRAINED
 
@@ -134,7 +143,17 @@ class _Worker:
                 self._owner.transactional_id,
                 driver.post,
             ),
+            self._record,
         )
+
+    def _refuse(self, driver: Driver, topic: str, what: str) -> None:
+        """A topic is not what it was: halt every partition that lives in it."""
+        reason = f"topic {topic}: {what}. Stop the workers; restore the topic, or start under another pipeline name"
+        logger.error("%s", reason)
+        for name in self._pipeline.aggregates:
+            if topic in (self._commands[name], self._events[name]):
+                for number in range(self._pipeline.settings.partitions):
+                    driver.post(LogRefused(PartitionKey(name, number), reason))
 
     def _start_producer(self) -> TransactionalProducer:
         of = self._pipeline.settings
