@@ -35,6 +35,8 @@ def proxy(cluster: ProxiedBroker) -> Iterator[Proxy]:
 
 @pytest.fixture
 def scene(cluster: ProxiedBroker, reader: Reader, tmp_path: Path) -> Iterator[Scene]:
-    """A pipeline of its own with topics and schemas; its workers are ended after the test."""
+    """A pipeline of its own with topics and schemas; its workers are ended after the test. Their logs' ends are
+    printed: pytest shows them where the test failed."""
     with Scene(cluster, reader, tmp_path) as made:
         yield made
+        print(made.logs())

@@ -39,6 +39,7 @@ class Scene:
         self._settings: dict[str, Any] = {}
         self._workers: list[Worker] = []
         self._clients: list[WireClient] = []
+        self._traffic: list[Traffic] = []
         self._history = directory / "history.jsonl"
         self.schemas_directory = directory / "schemas"
         self._set_up()
@@ -98,7 +99,9 @@ class Scene:
 
     def traffic(self, seed: int, **options: Any) -> Traffic:
         """A client of its own that sends at once and goes on until `stop`."""
-        return Traffic(self.client(), seed, **options)
+        traffic = Traffic(self.client(), seed, **options)
+        self._traffic.append(traffic)
+        return traffic
 
     def wait_events(self, count: int, timeout_s: float = 30.0) -> None:
         """Until that many records (barriers included) are visible in the events topic."""
@@ -148,6 +151,8 @@ class Scene:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for traffic in self._traffic:
+            traffic.end()
         for client in self._clients:
             client.close()
         for worker in self._workers:

@@ -138,13 +138,17 @@ class WireClient:
             return dict(self._waiting)
 
     def close(self) -> None:
-        """What was not answered is unknown."""
+        """What was not answered is unknown. May be called again."""
+        if self._stopping:
+            return
         self._producer.flush(20)
         self._stopping = True
         self._thread.join(10)
         self._consumer.close()
         for identity, order in self._waiting.items():
             self._note("unknown", identity, order)
+        self._waiting.clear()
+        self._history.close()
 
     def __enter__(self) -> Self:
         return self
@@ -204,14 +208,18 @@ class Traffic:
 
     def stop(self, timeout_s: float = 40.0) -> None:
         """Raises `TimeoutError` where commands stay unanswered: somebody has lost them, or progress."""
-        self._stopping.set()
-        self._thread.join(10)
+        self.end()
         deadline = time.monotonic() + timeout_s
         while not self._client.wait_answered(0.25):
             self._send_again()
             if time.monotonic() > deadline:
                 left = len(self._client.outstanding())
                 raise TimeoutError(f"{left} of {self.sent} commands unanswered after {timeout_s} s")
+
+    def end(self) -> None:
+        """Sends no more, and waits for nothing."""
+        self._stopping.set()
+        self._thread.join(10)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._pause_s):
