@@ -42,9 +42,12 @@ def build_app(first_word: str | None = None) -> typer.Typer:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        typer.echo(f"eventsrc {version('eventsrc')}")
+        try:
+            typer.echo(f"eventsrc {version('eventsrc')}")
+        except PackageNotFoundError:
+            typer.echo("eventsrc, from a source tree that is not installed")
         raise typer.Exit
 
 

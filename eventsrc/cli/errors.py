@@ -12,7 +12,6 @@ from eventsrc.errors import (
     InvalidCommand,
     InvalidId,
     InvalidSettings,
-    OutcomeUnknown,
     SchemaIncompatible,
     TopicsInvalid,
     Unreachable,
@@ -54,8 +53,6 @@ def show_error(error: Exception, *, debug: bool) -> None:
 def error_text(error: Exception) -> str:
     if isinstance(error, TopicsInvalid | SchemaIncompatible) and error.problems:
         return "\n".join([str(error), *(f"  {problem}" for problem in error.problems)])
-    if isinstance(error, OutcomeUnknown):
-        return f"{error}. Is a worker running? `eventsrc run` processes commands"
     if isinstance(error, EventsrcError):
         return str(error)
     return f"unexpected {type(error).__name__}: {error}. Run it again with --debug to see where"

@@ -17,7 +17,7 @@ from eventsrc.cli.finding import build_command, find_aggregate, find_command, pa
 from eventsrc.cli.outcomes import Sent, outcome_object, outcome_text
 from eventsrc.cli.render import dump
 from eventsrc.cli.session import AsJson, Session, command
-from eventsrc.errors import EventsrcError, InvalidCommand, InvalidId, Unreachable
+from eventsrc.errors import EventsrcError, InvalidCommand, InvalidId, OutcomeUnknown, Unreachable
 
 if TYPE_CHECKING:
     from eventsrc.model.pipeline import Pipeline
@@ -88,6 +88,8 @@ def _send_one(
         print(dump(outcome_object(sent, result)))
     else:
         print(outcome_text(sent, result, round((time.monotonic() - began) * 1000)))
+    if isinstance(result, OutcomeUnknown):
+        print("is a worker running? `eventsrc run` processes commands", file=sys.stderr)
     return not isinstance(result, EventsrcError)
 
 

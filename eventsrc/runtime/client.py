@@ -233,7 +233,7 @@ class Client:
             if outcome.duplicate:
                 self._read_back(waiting, outcome)
                 return
-        except EventsrcError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this command's, and the thread lives on
             waiting.fail(error)
         else:
             waiting.succeed(outcome)

@@ -138,7 +138,9 @@ def outcome_of(reply: Reply, waiting: WaitingCommand, decode: EventDecoder) -> O
 def _refusal(reply: Reply, waiting: WaitingCommand) -> EventsrcError:
     reason = reply.reason or "no reason was given"
     if reply.status == "rejected":
-        return Rejected(reason, **reply.details)
+        rejected = Rejected(reason)
+        rejected.details = dict(reply.details)  # by name, one called `reason` would clash
+        return rejected
     if reply.status == "failed":
         return failed_command(reason, reply.details)
     if reply.status == "conflict":

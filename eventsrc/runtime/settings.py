@@ -73,7 +73,7 @@ class Settings:
         environ = os.environ if environ is None else environ
         cwd = Path.cwd() if cwd is None else cwd
         sources = [
-            ("flags", {name: value for name, value in (flags or {}).items() if value is not None}),
+            ("the command line", {name: value for name, value in (flags or {}).items() if value is not None}),
             ("the environment", _from_variables(environ)),
             (str(cwd / ".env"), _from_variables(_read_dotenv(cwd / ".env"))),
             (str(cwd / "pyproject.toml"), _from_pyproject(cwd / "pyproject.toml")),

@@ -1,0 +1,180 @@
+"""Commands that need no broker, through the entry point: output, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eventsrc.cli import errors
+from eventsrc.cli.init import scaffold
+from eventsrc.cli.main import run
+from eventsrc.errors import (
+    CommandFailed,
+    DeclarationError,
+    InvalidCommand,
+    InvalidSettings,
+    LogInconsistent,
+    OutcomeUnknown,
+    Rejected,
+    SchemaIncompatible,
+    TopicsInvalid,
+    Unreachable,
+)
+
+SOURCE = str(Path(__file__).parents[3])
+
+
+def eventsrc(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": SOURCE, "PYTHONWARNINGS": "error", "HOME": str(directory)}
+    return subprocess.run(
+        [sys.executable, "-m", "eventsrc", *words],
+        cwd=directory,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    assert run(["init", str(tmp_path / "shop")]) == 0
+    return tmp_path / "shop"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Rejected("no"), 1),
+        (CommandFailed("constraint", "t/0 offset 1"), 1),
+        (OutcomeUnknown("late"), 1),
+        (TopicsInvalid("t"), 1),
+        (LogInconsistent("gap"), 1),
+        (DeclarationError("class"), 2),
+        (InvalidSettings("x"), 2),
+        (InvalidCommand("x"), 2),
+        (errors.UsageError("x"), 2),
+        (Unreachable("x"), 3),
+        (SchemaIncompatible("x"), 5),
+        (KeyError("x"), 1),
+    ],
+)
+def test_each_error_has_its_exit_code(error: Exception, code: int) -> None:
+    assert errors.exit_code_of(error) == code
+
+
+def test_problems_are_listed_below_their_error() -> None:
+    assert errors.error_text(TopicsInvalid("topics are wrong", ["one", "two"])) == "topics are wrong\n  one\n  two"
+
+
+def test_a_scaffold_passes_its_own_tests_and_check(shop: Path) -> None:
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"],
+        cwd=shop, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": SOURCE}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stdout
+    checked = eventsrc(shop, "check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "Order" in checked.stdout
+    assert "eventsrc schema export" in checked.stdout
+
+
+@pytest.mark.parametrize("name", ["Shop", "my-shop", "my_shop", "MyShop"])
+def test_a_scaffold_is_named_after_its_directory(name: str) -> None:
+    files = scaffold(name)
+    package = "shop" if name == "Shop" else "my_shop"
+    assert Path(package) / "app.py" in files
+    assert f'Pipeline("{package.replace("_", "-")}")' in files[Path(package) / "app.py"]
+    assert "@" not in files[Path("pyproject.toml")]
+
+
+@pytest.mark.parametrize("name", ["1shop", "class", "", "tests", "ü"])
+def test_a_name_that_cannot_be_a_pipelines_is_refused(name: str) -> None:
+    with pytest.raises(errors.UsageError, match="cannot name an application"):
+        scaffold(name)
+
+
+def test_init_overwrites_nothing(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (shop / "shop" / "app.py").read_text()
+    assert run(["init", str(shop)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert (shop / "shop" / "app.py").read_text() == before
+
+
+def test_schemas_are_exported_listed_and_shown(shop: Path) -> None:
+    exported = eventsrc(shop, "schema", "export", "--json")
+    assert len(json.loads(exported.stdout)["written"]) == 9
+    assert json.loads(eventsrc(shop, "schema", "export", "--json").stdout)["written"] == []
+    listed = [json.loads(line) for line in eventsrc(shop, "schema", "show", "--json").stdout.splitlines()]
+    assert all(each["exported"] and (shop / each["file"]).exists() for each in listed)
+    shown = json.loads(eventsrc(shop, "schema", "show", "order", "Placed", "--json").stdout)
+    assert [field["name"] for field in shown["fields"]] == ["meta", "sku", "quantity"]
+    assert eventsrc(shop, "schema", "show", "Order", "Plaxed").returncode == 2
+    assert eventsrc(shop, "schema", "check").returncode == 0
+
+
+def test_an_incompatible_change_exits_5_and_names_the_field(shop: Path) -> None:
+    eventsrc(shop, "schema", "export")
+    app = shop / "shop" / "app.py"
+    app.write_text(
+        app.read_text().replace(
+            "class Placed:\n    sku: str\n    quantity: int", "class Placed:\n    sku: str\n    quantity: str"
+        )
+    )
+    for words in (("check",), ("schema", "check")):
+        checked = eventsrc(shop, *words)
+        assert checked.returncode == 5
+        assert "quantity" in checked.stderr
+        assert "Placed" in checked.stderr
+        assert not json.loads(eventsrc(shop, *words, "--json").stdout)["ok"]
+
+
+def test_mistakes_in_a_class_are_shown_whole_with_exit_2(shop: Path) -> None:
+    app = shop / "shop" / "app.py"
+    app.write_text(app.read_text().replace('sku: str = ""\n', "sku: list[str] = []\n    other: object = None\n"))
+    checked = eventsrc(shop, "check")
+    assert checked.returncode == 2
+    assert "sku" in checked.stderr
+    assert "other" in checked.stderr
+    assert "Traceback" not in checked.stderr
+
+
+def test_a_traceback_is_shown_only_when_asked_for(shop: Path) -> None:
+    (shop / "shop" / "app.py").write_text("raise RuntimeError('boom')\n")
+    assert "Traceback" not in eventsrc(shop, "check").stderr
+    asked = eventsrc(shop, "check", "--debug")
+    assert "Traceback" in asked.stderr
+    assert asked.stderr.rstrip().splitlines()[-1].startswith("error: importing shop.app failed: RuntimeError: boom")
+
+
+@pytest.mark.parametrize(
+    "words", [["nosuch"], ["show"], ["show", "Order"], ["send", "Order", "x"], ["check", "--nosuch"]]
+)
+def test_usage_errors_exit_2(words: list[str], shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop)
+    assert run(words) == 2
+
+
+def test_without_an_address_the_next_step_is_named(shop: Path) -> None:
+    for words in (("show", "Order", "x"), ("send", "Order", "x", "Pay"), ("run",), ("topics", "create"), ("tail",)):
+        done = eventsrc(shop, *words)
+        assert done.returncode == 3, words
+        assert "eventsrc dev" in done.stderr
+
+
+def test_a_secret_on_the_command_line_is_not_repeated(shop: Path) -> None:
+    done = eventsrc(shop, "show", "Order", "x", "-X", "sasl.password=hunter2", "--debug", "--log-level", "debug")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom eventsrc.cli.main import run\nassert run(['--help']) == 0\n"
+        "heavy = {'rich', 'pydantic', 'sqlalchemy', 'confluent_kafka', 'fastavro', 'asyncio'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env={"PYTHONPATH": SOURCE})

@@ -1,0 +1,147 @@
+"""Waiting commands end exactly once; an answer becomes an outcome or the error that the contract names."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from eventsrc import CommandFailed, IdempotencyConflict, OutcomeUnknown, Pipeline, Rejected, apply, handle
+from eventsrc.codec.control import Reply
+from eventsrc.model.aggregate import AggregateType
+from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown, outcome_of
+
+ID = bytes(range(16))
+
+
+@pytest.fixture(scope="module")
+def account() -> AggregateType:
+    pipeline = Pipeline("bank")
+
+    @pipeline.command
+    class Deposit:
+        amount: int
+
+    @pipeline.event
+    class Deposited:
+        amount: int
+
+    @pipeline.aggregate
+    class Account:
+        balance: int = 0
+
+        @handle
+        def deposit(self, command: Deposit) -> Deposited:
+            return Deposited(command.amount)
+
+        @apply
+        def deposited(self, event: Deposited) -> None:
+            self.balance += event.amount
+
+    return pipeline.aggregate_type(Account)
+
+
+@pytest.fixture
+def waiting(account: AggregateType) -> WaitingCommand:
+    return command(account)
+
+
+def command(
+    account: AggregateType, command_id: bytes = ID, deadline_s: float = 10, timeout_s: float = 10
+) -> WaitingCommand:
+    return WaitingCommand(command_id, account, b"alice", deadline_s, timeout_s)
+
+
+def reply(status: Any, **fields: Any) -> Reply:
+    given = {"command_id": ID, "sequence": 3, "events": [], "reason": None, "details": {}, **fields}
+    return Reply(status=status, **given)
+
+
+def decode(_: AggregateType, value: bytes) -> str:
+    return value.decode()
+
+
+def test_ok_carries_decoded_events_in_order(waiting: WaitingCommand) -> None:
+    outcome = outcome_of(reply("ok", events=[b"one", b"two"]), waiting, decode)
+    assert outcome == (uuid.UUID(bytes=ID), ("one", "two"), 3, False)
+
+
+def test_a_duplicate_says_so(waiting: WaitingCommand) -> None:
+    assert outcome_of(reply("duplicate"), waiting, decode).duplicate
+
+
+def test_rejected_is_raised_as_the_handler_raised_it(waiting: WaitingCommand) -> None:
+    with pytest.raises(Rejected) as caught:
+        outcome_of(reply("rejected", reason="no", details={"balance": 3, "reason": "x"}), waiting, decode)
+    assert (caught.value.reason, caught.value.details) == ("no", {"balance": 3, "reason": "x"})
+
+
+def test_failed_names_reason_and_dead_letter(waiting: WaitingCommand) -> None:
+    details = {"message": "boom", "dead_letter": "bank.dead-letter/2"}
+    with pytest.raises(CommandFailed, match="boom") as caught:
+        outcome_of(reply("failed", reason="constraint", details=details), waiting, decode)
+    assert (caught.value.reason, caught.value.dead_letter) == ("constraint", "bank.dead-letter/2")
+
+
+def test_conflict_and_unheard_of_statuses_have_their_errors(waiting: WaitingCommand) -> None:
+    with pytest.raises(IdempotencyConflict, match='account "alice"'):
+        outcome_of(reply("conflict"), waiting, decode)
+    with pytest.raises(OutcomeUnknown, match="postponed"):
+        outcome_of(reply("postponed"), waiting, decode)
+
+
+def test_a_command_is_taken_once(account: AggregateType) -> None:
+    commands = WaitingCommands()
+    first, second = command(account), command(account)
+    commands.add(first)
+    commands.add(second)
+    assert commands.take(ID) is first
+    assert commands.take(ID) is second
+    assert commands.take(ID) is None
+    assert commands.take_expired(1e9) == []
+    assert len(commands) == 0
+
+
+def test_only_what_still_waits_expires_whatever_its_timeout(account: AggregateType) -> None:
+    commands = WaitingCommands()
+    soon = command(account, b"a" * 16, deadline_s=1, timeout_s=1)
+    answered = command(account, b"b" * 16, deadline_s=1, timeout_s=1)
+    later = command(account, b"c" * 16, deadline_s=5, timeout_s=5)
+    for each in (soon, answered, later):
+        commands.add(each)
+    commands.take(b"b" * 16)
+    assert commands.take_expired(0.5) == []
+    assert commands.take_expired(2) == [soon]
+    assert commands.take_all() == [later]
+
+
+def test_a_discarded_command_neither_expires_nor_is_answered(account: AggregateType) -> None:
+    commands = WaitingCommands()
+    first, second = command(account, deadline_s=1), command(account, deadline_s=1)
+    commands.add(first)
+    commands.add(second)
+    assert commands.discard(first)
+    assert not commands.discard(first)
+    assert commands.take(ID) is second
+    assert commands.take_expired(2) == []
+
+
+def test_ended_commands_are_not_kept(account: AggregateType) -> None:
+    commands = WaitingCommands()
+    for number in range(1000):
+        each = command(account, number.to_bytes(16, "big"), deadline_s=float(number))
+        commands.add(each)
+        commands.take(each.command_id)
+    commands.take_expired(-1)
+    assert not commands._by_timeout
+
+
+def test_unknown_tells_what_to_do(waiting: WaitingCommand) -> None:
+    end_unknown([waiting], "no answer came")
+    with pytest.raises(OutcomeUnknown, match="send it again with the same idempotency key"):
+        waiting.future.result(0)
+
+
+def test_the_future_refuses_to_be_cancelled(waiting: WaitingCommand) -> None:
+    assert not waiting.future.cancel()
