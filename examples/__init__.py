@@ -1,0 +1,1 @@
+"""Applications written with eventsrc's public API only."""
