@@ -32,12 +32,26 @@ class Aggregate:
     @property
     def id(self) -> str:
         """The aggregate's own id."""
-        return self._eventsrc_key.decode()
+        try:
+            return self._eventsrc_key.decode()
+        except AttributeError:
+            raise _made_by_hand(self) from None
 
     @property
     def sequence(self) -> int:
         """In `handle`, that of the last applied event (0: none yet); in `apply`, that of the event being applied."""
-        return self._eventsrc_sequence
+        try:
+            return self._eventsrc_sequence
+        except AttributeError:
+            raise _made_by_hand(self) from None
+
+
+def _made_by_hand(aggregate: Aggregate) -> AttributeError:
+    name = type(aggregate).__name__
+    return AttributeError(
+        f"this {name} has neither id nor sequence, because {name}(...) made it; "
+        f'pipeline.aggregate_type({name}).new(b"some-id") makes one that has'
+    )
 
 
 @dataclass(frozen=True, slots=True)

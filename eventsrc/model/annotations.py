@@ -98,6 +98,10 @@ class TypeReader:
                     'field(metadata={"aliases": ["old_name"]}) as the default, for what older writers called it',
                     "write",
                 )
+            if type(item).__name__ == "FieldInfo" and not item.is_required():
+                raise Unreadable(
+                    "a default stands inside Annotated.", "the default behind the annotation, after =", "write"
+                )
             self.constrained = self.constrained or _is_constraint(item)
             for part in (item, *getattr(item, "metadata", ())):
                 places = getattr(part, "decimal_places", places)

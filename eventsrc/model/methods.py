@@ -48,9 +48,7 @@ def _marked(cls: type, mistakes: Mistakes) -> Iterator[tuple[str, types.Function
     for name, thing in body.items():
         if isinstance(thing, Misused):
             mend = (
-                ("write", f"@{thing.role}\ndef {name}(self, ...)")
-                if thing.line is None
-                else ("rename", "one of them")
+                ("write", f"@{thing.role}\ndef {name}(self, ...)") if thing.line is None else ("rename", "one of them")
             )
             mistakes.add(name, thing.problem, *mend, line=thing.line)
             continue

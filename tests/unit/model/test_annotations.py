@@ -118,7 +118,10 @@ def test_a_description_is_no_constraint() -> None:
 
 @pytest.mark.parametrize(
     "annotation",
-    [list, dict, Any, object, complex, dict[int, str], tuple[()], typing.Sequence[int], "int", Literal[1, "a"], 5],
+    [
+        *(list, dict, Any, object, complex, dict[int, str], tuple[()], typing.Sequence[int], "int", Literal[1, "a"], 5),
+        *(Annotated[int, Field(default=5)], Annotated[int, Field(alias="old")], dict[str, Any], list[dict[int, int]]),
+    ],
 )
 def test_refused(annotation: Any) -> None:
     with pytest.raises(Unreadable):

@@ -147,6 +147,13 @@ def test_id_and_sequence_are_given_and_read_only() -> None:
     assert not hasattr(account, "__dict__")
 
 
+def test_an_aggregate_made_by_hand_has_no_id() -> None:
+    with pytest.raises(AttributeError, match=r"because Account\(...\) made it"):
+        Account().id  # noqa: B018 - reading it is the point
+    with pytest.raises(AttributeError, match="neither id nor sequence"):
+        Account().sequence  # noqa: B018 - reading it is the point
+
+
 def test_functions_are_called_with_the_aggregate_first() -> None:
     declared = pipeline.aggregates["account"]
     account = declared.new(b"alice")
