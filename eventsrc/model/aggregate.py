@@ -13,6 +13,7 @@ from eventsrc.model.fields import read_fields
 from eventsrc.model.message import MessageType, check_shape, scope_of
 from eventsrc.model.methods import Method, read_methods
 from eventsrc.model.mistakes import Mistakes
+from eventsrc.model.scope import own_annotations
 from eventsrc.model.slotted import slotted_dataclass
 from eventsrc.model.types import MISSING, RecordType
 
@@ -117,6 +118,7 @@ def declare_aggregate(
     topic_name = _checked_name(cls, name, known, mistakes)
     _check_options(version, deduplicate, mistakes)
     _check_bases(cls, mistakes)
+    _check_given(cls, mistakes)
     check_shape(cls, "aggregate", mistakes)
     declared = read_fields(cls, "aggregate", scope, mistakes)
     methods = read_methods(cls, scope, mistakes)
@@ -209,6 +211,15 @@ def _check_bases(cls: type, mistakes: Mistakes) -> None:
                 "write",
                 f"__slots__ = () in {base.__name__} if it only has methods; else its fields here",
             )
+
+
+def _check_given(cls: type, mistakes: Mistakes) -> None:
+    """A field of these names is refused with the fields; a method or property would hide what is given."""
+    for name in ("id", "sequence"):
+        if name in vars(cls) and name not in own_annotations(cls):
+            mistakes.add(name, f"self.{name} is given, and this would hide it.", "rename", "it")
+    for name in sorted(getattr(cls, "__abstractmethods__", ())):
+        mistakes.add(name, "is abstract: no instance could be made.", "write", f"the body of {name}")
 
 
 def _check_methods(

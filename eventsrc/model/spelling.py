@@ -25,6 +25,8 @@ def shown(annotation: Any) -> str:
     """An annotation as people write it."""
     if isinstance(annotation, str):
         return annotation
+    if isinstance(annotation, typing.TypeVar):
+        return annotation.__name__
     if annotation == tuple[()]:
         return "tuple[()]"
     if isinstance(annotation, type) and get_origin(annotation) is None:

@@ -361,3 +361,37 @@ def test_messages_of_one_name(report: Report) -> None:
               write  @pipeline.event(name="...") with another name
     """
     )
+
+
+def test_members_that_would_hide_what_is_given(report: Report) -> None:
+    source = """
+        import abc
+
+        @pipeline.aggregate
+        class Account(abc.ABC):
+            @property
+            def id(self) -> str: ...
+
+            def sequence(self) -> int: ...
+
+            @abc.abstractmethod
+            def close(self) -> None: ...
+
+            @handle
+            def open(self, command: Open) -> Opened: ...
+
+            @apply
+            def opened(self, event: Opened) -> None: ...
+    """
+    assert (
+        report(source)
+        == """
+        class Account (app.py:5) has 3 mistakes
+          id (app.py:7): self.id is given, and this would hide it.
+              rename  it
+          sequence (app.py:9): self.sequence is given, and this would hide it.
+              rename  it
+          close (app.py:12): is abstract: no instance could be made.
+              write  the body of close
+    """
+    )
