@@ -206,7 +206,7 @@ class _Emitter:
     def scalar(self, plan: Scalar) -> str:
         if plan.moment:
             return self.converted(self.moment(), plan)
-        read = {"long": self.long, "int": self.int, "string": self.text, "bytes": self.octets}.get(plan.wire)
+        read = {"long": self.long, "int": self.short, "string": self.text, "bytes": self.octets}.get(plan.wire)
         return self.converted(read() if read is not None else self.sized(plan), plan)
 
     def sized(self, plan: Scalar) -> str:
@@ -231,7 +231,7 @@ class _Emitter:
         self.lines.add(f"{value} = {convert}({value})")
         return value
 
-    def int(self) -> str:
+    def short(self) -> str:
         return self.long("wide_int_at")
 
     def long(self, slow: str = "wide_at") -> str:

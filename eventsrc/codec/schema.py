@@ -265,23 +265,21 @@ class _Derivation:
         """Two members may be one Avro type (`str | UUID`): the later is put into a record of one field, which adds
         no byte but a name."""
         branches: list[Json] = []
-        kinds: set[str] = set()
-        for index, member in enumerate(union.members):
-            branch = self.type(member, path.then(str(index)))
-            kind = _kind(branch)
-            if kind in kinds:
-                branch = self.wrapped(member, branch, path)
-                kind = _kind(branch)
+        kinds: set[str | None] = {None}
+        for member in union.members:
+            kind = _unnamed_kind(member)
+            wrap = kind in kinds and kind is not None
+            branches.append(self.wrapped(member, path) if wrap else self.type(member, path))
             kinds.add(kind)
-            branches.append(branch)
         return branches
 
-    def wrapped(self, member: FieldType, branch: Json, path: _Path) -> Json:
+    def wrapped(self, member: FieldType, path: _Path) -> Json:
         own = python_class(member).__name__
-        own = own if NAME.fullmatch(own) else "enum"
-        name = self.unique(path.then(own).names[0], object())
-        aliases = [f"{self.nested}.{alias}" for alias in path.then(own).names[1:]]
-        return _named("record", name, self.nested, aliases, fields=[{"name": "value", "type": branch}])
+        inside = path.then(own if NAME.fullmatch(own) else "enum")
+        name = self.unique(inside.names[0], object())
+        aliases = [f"{self.nested}.{alias}" for alias in inside.names[1:]]
+        fields = [{"name": "value", "type": self.type(member, inside)}]
+        return _named("record", name, self.nested, aliases, fields=fields)
 
     @property
     def nested(self) -> str:
@@ -295,12 +293,12 @@ class _Derivation:
             return self.once(declared.cls.__name__, declared.cls, lambda name: self.enum(name, symbols, ()))
         if isinstance(declared, RecordOf):
             return self.once(declared.record.name, declared.record.cls, lambda _: self.record(declared.record))
-        names = path.names
+        names = path.then("literal" if isinstance(declared, LiteralOf) else "tuple").names
         if isinstance(declared, LiteralOf):
             literal = list(literal_symbols(declared) or ())
             return self.once(names[0], object(), lambda name: self.enum(name, literal, names[1:]))
         assert isinstance(declared, TupleOf)
-        return self.once(names[0], object(), lambda name: self.tuple(name, declared, path))
+        return self.once(names[0], object(), lambda name: self.tuple(name, names[1:], declared, path))
 
     def once(self, name: str, meaning: object, define: Callable[[str], Json]) -> Json:
         if self.defined.get(name) is meaning or (isinstance(meaning, Fixed) and self.defined.get(name) == meaning):
@@ -323,14 +321,12 @@ class _Derivation:
         aliases = [alias if "." in alias else f"{self.nested}.{alias}" for alias in record.aliases]
         return _named("record", record.name, self.nested, aliases, fields=fields)
 
-    def tuple(self, name: str, declared: TupleOf, path: _Path) -> Json:
+    def tuple(self, name: str, aliases: tuple[str, ...], declared: TupleOf, path: _Path) -> Json:
         fields = [
             {"name": f"item_{index}", "type": self.type(item, path.then(f"item_{index}"))}
             for index, item in enumerate(declared.items)
         ]
-        return _named(
-            "record", name, self.nested, [f"{self.nested}.{alias}" for alias in path.names[1:]], fields=fields
-        )
+        return _named("record", name, self.nested, [f"{self.nested}.{alias}" for alias in aliases], fields=fields)
 
 
 def _named(kind: str, name: str, namespace: str, aliases: list[str], **rest: Json) -> Json:
@@ -344,12 +340,18 @@ def _fixed(name: str, size: int) -> Json:
     return {"type": "fixed", "name": name, "namespace": "eventsrc", "size": size}
 
 
-def _kind(schema: Json) -> str:
-    """What Avro allows once in a union: a primitive, an array, a map, a named type by name."""
-    if isinstance(schema, str):
-        return schema
-    kind: str = schema["type"]
-    return f"{schema['namespace']}.{schema['name']}" if "name" in schema else kind
+def _unnamed_kind(declared: FieldType) -> str | None:
+    """What Avro allows once in a union: a primitive, an array, a map. None for named types, of which it allows any."""
+    if isinstance(declared, Primitive):
+        schema = _PRIMITIVES[declared.kind]
+        return schema if isinstance(schema, str) else str(schema["type"])
+    if isinstance(declared, LiteralOf):
+        return None if literal_symbols(declared) is not None else str(_PRIMITIVES[type(declared.values[0]).__name__])
+    if isinstance(declared, EnumOf):
+        return None if enum_symbols(declared.cls) is not None else "string"
+    if isinstance(declared, ListOf | SetOf) or (isinstance(declared, TupleOf) and declared.variadic):
+        return "array"
+    return {DecimalScaled: "bytes", DictOf: "map"}.get(type(declared))
 
 
 def _finite(value: Any) -> bool:

@@ -64,7 +64,10 @@ class Lines:
     def block(self, head: str) -> Iterator[None]:
         self.add(f"{head}:")
         self.depth += 1
+        before = len(self._lines)
         yield
+        if len(self._lines) == before:
+            self.add("pass")
         self.depth -= 1
 
 

@@ -413,10 +413,7 @@ class _Loop:
         self.emitter.loops += 1
 
     def __exit__(self, *exception: Any) -> None:
-        if self.emitter.parts:
-            self.emitter.flush()
-        else:
-            self.emitter.lines.add("pass")
+        self.emitter.flush()
         self.emitter.loops -= 1
         self.block.__exit__(None, None, None)
 
