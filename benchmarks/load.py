@@ -1,0 +1,126 @@
+"""What stands outside the systems under test: the generator of commands, and the monitor that counts what comes out."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition, murmur2
+
+from benchmarks import ledger
+from eventsrc.codec.catalog import Catalog
+from eventsrc.model.identity import random_command_id
+
+IDLE_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`poison`: share of commands whose handler raises."""
+
+    commands: int
+    accounts: int
+    seed: int = 1
+    poison: float = 0.0
+
+    def __iter__(self) -> Iterator[tuple[bytes, ledger.Deposit | ledger.Withdraw]]:
+        chosen = random.Random(self.seed)
+        every = round(1 / self.poison) if self.poison else 0
+        for i in range(self.commands):
+            key = b"a%07d" % chosen.randrange(self.accounts)
+            amount = 7919 * i % 1000
+            if every and i % every == 0:
+                yield key, ledger.Deposit(amount, ledger.POISON)
+            elif (2654435761 * i >> 7) % 5 == 0:
+                yield key, ledger.Withdraw(amount, f"memo-{i:011d}")
+            else:
+                yield key, ledger.Deposit(amount, f"memo-{i:011d}")
+
+
+def produce(bootstrap_servers: str, topic: str, partitions: int, load: Load) -> None:
+    """Write every command, in order, before anything is measured."""
+    catalog = Catalog(ledger.pipeline, None)
+    aggregate = ledger.pipeline.aggregates["account"]
+    write = {cls: catalog.command_writer(aggregate, cls) for cls in (ledger.Deposit, ledger.Withdraw)}
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 20, "enable.idempotence": True})
+    now_us = time.time_ns() // 1000
+    for key, command in load:
+        value = write[type(command)](random_command_id(), None, None, now_us, None, command)
+        while True:
+            try:
+                producer.produce(topic, value, key, murmur2(key, partitions))
+                break
+            except BufferError:
+                producer.poll(0.05)
+    if producer.flush(60):
+        raise RuntimeError(f"not every command reached {topic}")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Records by arrival: `rate` is between 10 % and 90 % of them."""
+
+    records: int
+    rate: float
+
+
+class Monitor:
+    """An outside read_committed consumer of one topic."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, partitions: int) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": "monitor",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 10,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        self._consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+
+    def watch(self, expected: int) -> Seen:
+        """Until `expected` records have been seen (control records not counted). Raises TimeoutError when none came
+        for a minute."""
+        seen, low, high = 0, None, None
+        last_s = time.monotonic()
+        while seen < expected:
+            messages = self._consumer.consume(1000, 0.05)
+            now_s = time.monotonic()
+            fresh = sum(map(_is_record, messages))
+            if fresh:
+                last_s = now_s
+            elif now_s - last_s > IDLE_LIMIT_S:
+                raise TimeoutError(f"{seen} of {expected} records after {IDLE_LIMIT_S:g} s without one")
+            seen += fresh
+            if low is None and seen >= expected * 0.1:
+                low = (seen, now_s)
+            if high is None and seen >= expected * 0.9:
+                high = (seen, now_s)
+        self._consumer.close()
+        if low is None or high is None or high[1] <= low[1]:
+            raise RuntimeError("too few records to measure a rate")
+        return Seen(seen, (high[0] - low[0]) / (high[1] - low[1]))
+
+
+def _is_record(message: Message) -> bool:
+    error = message.error()
+    if error is not None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            return False
+        raise RuntimeError(f"the monitor met {error}")
+    key = message.key()
+    return not (isinstance(key, bytes) and key.startswith(b"\0"))
+
+
+if __name__ == "__main__":
+    produce(
+        sys.argv[1],
+        f"{ledger.pipeline.name}.account.commands",
+        ledger.pipeline.settings.partitions,
+        Load(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])),
+    )
