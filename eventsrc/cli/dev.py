@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -136,6 +137,7 @@ def _changes(stop: threading.Event, state_dir: Path) -> Iterator[list[str]]:
     """The .py files below the current directory that changed, some times a second, most often none; until `stop`."""
     from watchfiles import PythonFilter, watch
 
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # its news are told below, with the names
     for changes in watch(
         Path.cwd(),
         watch_filter=PythonFilter(ignore_paths=[state_dir.absolute()]),

@@ -26,6 +26,15 @@ class Services:
     kafka: Service | None
     postgres: Service | None
 
+    def in_environment(self) -> dict[str, str]:
+        """The environment variables that pass these addresses to another process."""
+        variables = {}
+        if self.kafka is not None:
+            variables["EVENTSRC_BOOTSTRAP_SERVERS"] = self.kafka.address
+        if self.postgres is not None:
+            variables["EVENTSRC_DATABASE_URL"] = self.postgres.address
+        return variables
+
     @property
     def bootstrap_servers(self) -> str:
         """Raises `LookupError` if there is no Kafka among them."""

@@ -55,6 +55,7 @@ class LocalStack:
         self.directory = StackDirectory(state_directory.absolute())
         self._report = report
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._shares = False
 
     @property
     def owned(self) -> bool:
@@ -86,6 +87,7 @@ class LocalStack:
                         f"the stack that runs in {self.directory.root} has no {' and no '.join(sorted(missing))}",
                         "stop the command that started it, or give another --state-dir",
                     )
+                self._shares = self._supervisor is None
                 return services
             if self._supervisor is None and holder(self.directory.lock) is None:
                 self._launch(wanted)
@@ -98,8 +100,14 @@ class LocalStack:
         )
 
     def failure(self) -> StackUnavailable | None:
-        """Why the stack that this object started is gone; None while it runs, or if it was not started here."""
-        if self._supervisor is None or self._supervisor.poll() is None:
+        """Why the stack that `start` returned is gone; None while it runs, and after `stop`."""
+        if self._supervisor is None:
+            if self._shares and self.attach() is None:
+                return StackUnavailable(
+                    "the command that started the stack has ended, and the stack with it", "start again"
+                )
+            return None
+        if self._supervisor.poll() is None:
             return None
         try:
             problem, mend = json.loads(self.directory.failure.read_text())
@@ -109,7 +117,7 @@ class LocalStack:
 
     def stop(self) -> None:
         """Stops what `start` started; a shared stack stays up. May be called again."""
-        supervisor, self._supervisor = self._supervisor, None
+        supervisor, self._supervisor, self._shares = self._supervisor, None, False
         if supervisor is None:
             return
         if supervisor.stdin:
@@ -126,12 +134,7 @@ class LocalStack:
         if not self.directory.root.exists():
             return
         self.directory.make()
-        lock = try_lock(self.directory.lock)
-        if lock is None:
-            raise StackUnavailable(
-                f"a stack runs in {self.directory.root} and cannot be wiped",
-                f"stop the command that started it (its supervisor is process {holder(self.directory.lock)})",
-            )
+        lock = self._lock_to_wipe()
         try:
             PostgresServer(self.directory.postgres).wipe()
             for entry in self.directory.root.iterdir():
@@ -151,6 +154,17 @@ class LocalStack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _lock_to_wipe(self) -> int:
+        """The stack's lock; one that is just stopping is waited for."""
+        deadline = time.monotonic() + _STOP_GRACE_S
+        while (lock := try_lock(self.directory.lock)) is None:
+            if self.attach() is not None or time.monotonic() > deadline:
+                raise StackUnavailable(
+                    f"a stack runs in {self.directory.root} and cannot be wiped",
+                    f"stop the command that started it (its supervisor is process {holder(self.directory.lock)})",
+                )
+        return lock
 
     def _launch(self, needs: frozenset[str]) -> None:
         cache = cache_directory(fallback=self.directory.root / "cache")
