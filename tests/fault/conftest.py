@@ -21,8 +21,10 @@ def cluster(kafka_distribution: KafkaDistribution, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def reader(cluster: ProxiedBroker) -> Reader:
-    return Reader(cluster.direct)
+def reader(cluster: ProxiedBroker) -> Iterator[Reader]:
+    reader = Reader(cluster.direct)
+    yield reader
+    reader.close()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -50,6 +49,7 @@ class Reader:
     def __init__(self, bootstrap_servers: str) -> None:
         self._servers = bootstrap_servers
         self.admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        self._askers: dict[str, Consumer] = {}
 
     def partitions(self, topic: str) -> list[int]:
         found = self.admin.list_topics(topic, timeout=10).topics[topic]
@@ -77,20 +77,27 @@ class Reader:
         return sorted((_plain(message) for message in records), key=lambda record: (record.partition, record.offset))
 
     def committed(self, group: str, topics: Collection[str]) -> list[CommittedOffset]:
-        """What the group has committed, with metadata; undecided transactions are not waited for."""
-        request = ConsumerGroupTopicPartitions(group)
-        found = self.admin.list_consumer_group_offsets([request], require_stable=False, request_timeout=10)[group]
-        try:
-            partitions: list[TopicPartition] = found.result().topic_partitions
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
-            raise
+        """What the group has committed, with metadata; undecided transactions are not waited for.
+
+        Asked by a consumer that never joins. The admin client would do, but librdkafka 2.16 takes the process down
+        (SIGSEGV in `rd_kafka_cgrp_op`) where its OffsetFetch is answered by a coordinator that is still loading.
+        """
+        consumer = self._askers.get(group)
+        if consumer is None:
+            consumer = self._askers[group] = self._consumer("read_uncommitted", group)
+        places = [TopicPartition(topic, partition) for topic in topics for partition in self.partitions(topic)]
+        found: list[TopicPartition] = []
+        with contextlib.suppress(KafkaException):  # the coordinator is loading or moving: whoever polls asks again
+            found = consumer.committed(places, 5)
         return [
             CommittedOffset(place.topic, place.partition, place.offset, place.metadata or "")
-            for place in partitions
-            if place.topic in topics and place.offset >= 0
+            for place in found
+            if place.error is None and place.offset >= 0
         ]
+
+    def close(self) -> None:
+        while self._askers:
+            self._askers.popitem()[1].close()
 
     def journal(self, group: str, topics: Collection[str]) -> list[CommittedOffset]:
         """Every committed commit of the group, in log order."""
@@ -137,11 +144,11 @@ class Reader:
 
         wait_until(at_rest, timeout_s, f"{pipeline} has processed every command")
 
-    def _consumer(self, isolation: str) -> Consumer:
+    def _consumer(self, isolation: str, group: str = "an-outside-reader") -> Consumer:
         return Consumer(
             {
                 "bootstrap.servers": self._servers,
-                "group.id": "an-outside-reader",
+                "group.id": group,
                 "isolation.level": isolation,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
