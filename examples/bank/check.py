@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import fastavro
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # public by its documentation, but not exported
 from fastavro.schema import parse_schema
@@ -251,20 +251,20 @@ def read_log(bootstrap_servers: str, topic: str) -> list[Record]:
 def _settled_ends(bootstrap_servers: str, topic: str, deadline: float) -> dict[int, int]:
     """Where each partition ends, once no transaction is open: a commit returns before it can be read."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    partitions = [
-        TopicPartition(topic, number) for number in admin.list_topics(topic, timeout=10).topics[topic].partitions
-    ]
+    why = "a transaction is still open"
     while time.monotonic() < deadline:
-        stable, written = (
-            {
-                place.partition: future.result().offset
-                for place, future in admin.list_offsets(
-                    dict.fromkeys(partitions, _LATEST), isolation_level=level
-                ).items()
-            }
-            for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
-        )
-        if stable == written:
-            return stable
+        try:
+            stable = _ends(admin, topic, IsolationLevel.READ_COMMITTED)
+            if stable == _ends(admin, topic, IsolationLevel.READ_UNCOMMITTED):
+                return stable
+        except KafkaException as error:  # a broker that has just started, for one
+            why = str(error.args[0])
         time.sleep(0.02)
-    raise TimeoutError(f"{topic}: a transaction is still open")
+    raise TimeoutError(f"{topic} could not be read: {why}")
+
+
+def _ends(admin: AdminClient, topic: str, level: IsolationLevel) -> dict[int, int]:
+    partitions = admin.list_topics(topic, timeout=10).topics[topic].partitions
+    places = {TopicPartition(topic, number): _LATEST for number in partitions}
+    found = admin.list_offsets(places, isolation_level=level)
+    return {place.partition: future.result().offset for place, future in found.items()}

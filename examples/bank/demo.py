@@ -43,7 +43,7 @@ class DemoFailed(Exception):  # noqa: N818 - it is the demo's result
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 if everything was right."""
     wanted = _options().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, _terminated)
     # The client library's own lines: what matters of them comes as an error with its next step.
     logging.getLogger("eventsrc.kafka").setLevel(logging.CRITICAL)
     began = time.monotonic()
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DemoFailed, EventsrcError, TimeoutError) as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     say("done", f"in {time.monotonic() - began:.1f} s; what was started is stopped", f"log kept in {wanted.state_dir}")
     return 0
 
@@ -83,6 +85,7 @@ def _run(wanted: argparse.Namespace, cleanup: contextlib.ExitStack) -> None:
     cleanup.callback(stack.stop)
     if stack.attach() is None:
         stack.wipe()
+    state_dir.mkdir(parents=True, exist_ok=True)
     services = resolve_services(stack)
     _show_services(services)
     _create_topics(services.bootstrap_servers)
@@ -101,9 +104,9 @@ def _run(wanted: argparse.Namespace, cleanup: contextlib.ExitStack) -> None:
     workers.drain()
 
     verdict = _judge(sent, services.bootstrap_servers, state_dir / "schemas")
-    _show_timeline(f"alice-{run}", environment)
     if verdict.problems:
-        raise DemoFailed(_problem_text(verdict.problems, state_dir))
+        raise DemoFailed(_problem_text(verdict.problems, workers.logs))
+    _show_timeline(f"alice-{run}", environment)
 
 
 def _show_services(services: Services) -> None:
@@ -147,6 +150,10 @@ class _Workers:
     def __len__(self) -> int:
         return len(self._processes)
 
+    @property
+    def logs(self) -> str:
+        return ", ".join(map(str, self._logs))
+
     def look(self) -> None:
         """Raises `DemoFailed` where a worker, or the stack, has ended by itself."""
         if (failure := self._stack.failure()) is not None:
@@ -186,6 +193,8 @@ def _send(services: Services, wanted: argparse.Namespace, run: str, workers: _Wo
     orders = list(load.orders(wanted.commands, wanted.accounts, run))
     with Client(pipeline, services.bootstrap_servers) as client:
         first = load.drive(client, orders[:1], lambda _: workers.look())
+        if first[0].answer != "ok":
+            raise DemoFailed(f"the first command was not processed: {first[0].answer}\n  next: read {workers.logs}")
         say(
             "workers",
             f"{len(workers)} of `eventsrc run {APP}`",
@@ -252,12 +261,12 @@ def _judge(sent: list[check.Sent], bootstrap_servers: str, schemas_dir: Path) ->
     return verdict
 
 
-def _problem_text(problems: list[str], state_dir: Path) -> str:
+def _problem_text(problems: list[str], logs: str) -> str:
     shown = [f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:
         shown.append(f"  ... and {len(problems) - _SHOWN_PROBLEMS:,} more")
     head = f"the check found {len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
-    return "\n".join([head, *shown, f"  next: read {state_dir}/worker-*.log; report it with them and this text"])
+    return "\n".join([head, *shown, f"  next: report this text with {logs}"])
 
 
 def _show_timeline(account: str, environment: dict[str, str]) -> None:

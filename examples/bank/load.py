@@ -14,6 +14,7 @@ from examples.bank.check import Sent
 
 _IN_FLIGHT = 4000
 _LOOK_S = 0.1
+_ANSWERED_WITHIN_S = 30.0
 _NAMES = (
     "ada",
     "alan",
@@ -77,7 +78,9 @@ def drive(client: Client, to_send: list[Order], on_progress: Callable[[int], Non
         while not room.acquire(timeout=_LOOK_S):
             on_progress(_answered(waiting))
         command = _COMMANDS[order.name](**order.body)
-        future = client.submit(Account, order.account, command, idempotency_key=order.idempotency_key)
+        future = client.submit(
+            Account, order.account, command, idempotency_key=order.idempotency_key, timeout=_ANSWERED_WITHIN_S
+        )
         future.add_done_callback(lambda _: room.release())
         waiting.append((order, future))
         if len(waiting) % 1000 == 0:

@@ -35,7 +35,7 @@ COMMANDS = [
     sent("ada", "3", "Withdraw", {"amount": 900}, "rejected", None, False),
     sent("ada", "4", "Deposit", {"amount": 7}, "ok", 4, False),
 ]
-EVENTS = [
+EVENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("open", "Opened", {"owner": "Ada"}),
     ("1", "Deposited", {"amount": 500}),
     ("2", "Withdrawn", {"amount": 200}),
