@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Annotated
 
 import typer
@@ -35,8 +34,7 @@ def build_app(first_word: str | None = None) -> typer.Typer:
     )
     app.callback()(_options)
     for group in (first_word,) if first_word in _GROUPS else _GROUPS:
-        if importlib.util.find_spec(f"eventsrc.cli.{group}"):
-            importlib.import_module(f"eventsrc.cli.{group}").register(app)
+        importlib.import_module(f"eventsrc.cli.{group}").register(app)
     return app
 
 

@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from eventsrc.adapters.kafka.command_producer import CommandProducer, NotDelivered
 from eventsrc.adapters.kafka.reply_reader import ReplyReader
 from eventsrc.codec.control import Reply, read_reply
+from eventsrc.codec.framing import PREFIX_BYTES
 from eventsrc.errors import DecodingError, UnknownSchema, Unreachable
 from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown
 
 _POLL_S = 0.02
+_COMMAND_ID = slice(PREFIX_BYTES, PREFIX_BYTES + 16)  # meta is a command's first field, and the id the first of meta
 
 logger = logging.getLogger("eventsrc.client")
 
@@ -54,7 +56,7 @@ class CommandChannel:
         """Raises `Unreachable` where the command certainly was not sent; it does not wait then."""
         self._waiting.add(waiting)
         try:
-            self._producer.produce(waiting.command_id, topic, partition, waiting.key, value)
+            self._producer.produce(topic, partition, waiting.key, value)
         except BaseException:
             self._waiting.discard(waiting)
             raise
@@ -100,7 +102,7 @@ class CommandChannel:
             self._on_reply(waiting, reply)
 
     def _not_delivered(self, failure: NotDelivered) -> None:
-        waiting = self._waiting.take(failure.command_id)
+        waiting = self._waiting.take(failure.value[_COMMAND_ID])
         if waiting is None:
             return
         if failure.certain:

@@ -58,7 +58,7 @@ class WaitingCommands:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_id: dict[bytes, deque[WaitingCommand]] = {}
+        self._by_id: dict[bytes, WaitingCommand | deque[WaitingCommand]] = {}  # several are the exception
         self._by_timeout: dict[float, deque[WaitingCommand]] = {}
 
     def __len__(self) -> int:
@@ -68,9 +68,11 @@ class WaitingCommands:
         with self._lock:
             same = self._by_id.get(waiting.command_id)
             if same is None:
-                self._by_id[waiting.command_id] = deque((waiting,))
-            else:
+                self._by_id[waiting.command_id] = waiting
+            elif isinstance(same, deque):
                 same.append(waiting)
+            else:
+                self._by_id[waiting.command_id] = deque((same, waiting))
             # One queue per timeout is in order of deadlines; ended commands leave it from its left.
             queue = self._by_timeout.get(waiting.timeout_s)
             if queue is None:
@@ -83,10 +85,8 @@ class WaitingCommands:
             same = self._by_id.get(command_id)
             if same is None:
                 return None
-            waiting = same.popleft()
-            waiting.done = True
-            if not same:
-                del self._by_id[command_id]
+            waiting = same[0] if isinstance(same, deque) else same
+            self._remove(waiting)
             return waiting
 
     def discard(self, waiting: WaitingCommand) -> bool:
@@ -108,7 +108,9 @@ class WaitingCommands:
 
     def take_all(self) -> list[WaitingCommand]:
         with self._lock:
-            left = [waiting for same in self._by_id.values() for waiting in same]
+            left = [
+                waiting for same in self._by_id.values() for waiting in (same if isinstance(same, deque) else (same,))
+            ]
             for waiting in left:
                 waiting.done = True
             self._by_id.clear()
@@ -120,8 +122,9 @@ class WaitingCommands:
             return False
         waiting.done = True
         same = self._by_id[waiting.command_id]
-        same.remove(waiting)
-        if not same:
+        if isinstance(same, deque):
+            same.remove(waiting)
+        if same is waiting or not same:
             del self._by_id[waiting.command_id]
         return True
 

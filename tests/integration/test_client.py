@@ -284,6 +284,14 @@ def test_another_partition_count_is_refused_before_anything_is_sent(bank: Bank, 
             client.get(other.Account, "alice")
 
 
+def test_a_refused_delivery_is_known_not_to_have_happened(
+    bank: Bank, client: Client, alter_topic: Callable[[str, dict[str, str]], None]
+) -> None:
+    alter_topic(f"{bank.pipeline.name}.account.commands", {"max.message.bytes": "60"})
+    with pytest.raises(Unreachable, match="was not sent"):
+        client.send(bank.Account, "alice", bank.Deposit(1))
+
+
 def test_the_async_client_has_the_same_contract(bank: Bank, kafka: str) -> None:
     async def use() -> None:
         async with AsyncClient(bank.pipeline, kafka, Settings()) as client:

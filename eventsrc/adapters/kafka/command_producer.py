@@ -5,7 +5,6 @@ Knows bytes, topics and partitions; nothing of pipelines, answers or futures.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ _REFUSALS = frozenset(
 class NotDelivered(NamedTuple):
     """A command that was not acknowledged. `certain`: it was never written; otherwise it may have been."""
 
-    command_id: bytes
+    value: bytes
     certain: bool
     reason: str
 
@@ -43,6 +42,7 @@ class CommandProducer:
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._on_failure = on_failure
+        self._on_report = self._report  # bound once: thousands of commands wait at a time, each costs the collector
         self._producer = Producer(
             {
                 "linger.ms": 1,
@@ -58,13 +58,12 @@ class CommandProducer:
     def partition_count(self, topic: str) -> int:
         return partition_count(self._producer, topic, self._bootstrap_servers)
 
-    def produce(self, command_id: bytes, topic: str, partition: int, key: bytes, value: bytes) -> None:
+    def produce(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
         """Queue one command. Waits while the queue is full. Raises `Unreachable` where the library refuses it: nothing
         was sent."""
-        report = functools.partial(self._report, command_id)
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, on_delivery=report)
+                self._producer.produce(topic, value, key, partition, on_delivery=self._on_report)
                 return
             except BufferError:
                 self._producer.poll(_QUEUE_FULL_WAIT_S)
@@ -83,6 +82,6 @@ class CommandProducer:
         self._producer.purge()
         self._producer.flush(1.0)
 
-    def _report(self, command_id: bytes, error: KafkaError | None, _: Message) -> None:
+    def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._on_failure(NotDelivered(command_id, error.code() in _REFUSALS, error.str()))
+            self._on_failure(NotDelivered(message.value() or b"", error.code() in _REFUSALS, error.str()))
