@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         TopicsInvalid,
         Unreachable,
     )
-    from eventsrc.model.aggregate import Aggregate
+    from eventsrc.model.given import Aggregate
     from eventsrc.model.marks import apply, compensate, handle
     from eventsrc.model.pipeline import Pipeline
     from eventsrc.model.recorded import Context, EventMeta, Outcome, Recorded
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "eventsrc.model.aggregate": ("Aggregate",),
+    "eventsrc.model.given": ("Aggregate",),
     "eventsrc.model.marks": ("apply", "compensate", "handle"),
     "eventsrc.model.pipeline": ("Pipeline",),
     "eventsrc.model.recorded": ("Context", "EventMeta", "Outcome", "Recorded"),

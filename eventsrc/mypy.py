@@ -28,7 +28,7 @@ from mypy.semanal import SemanticAnalyzer
 from mypy.types import Instance, get_proper_type
 
 _PIPELINE = "eventsrc.model.pipeline.Pipeline"
-_AGGREGATE = "eventsrc.model.aggregate.Aggregate"
+_AGGREGATE = "eventsrc.model.given.Aggregate"
 _DECORATORS = frozenset({"command", "event", "aggregate"})
 
 

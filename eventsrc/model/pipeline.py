@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, overload
 
 from eventsrc.errors import DeclarationError, InvalidSettings
 from eventsrc.model import names
-from eventsrc.model.aggregate import AggregateType, Declarations, declare_aggregate
+from eventsrc.model.aggregate import AggregateType, declare_aggregate
+from eventsrc.model.aggregate_checks import Declarations
 from eventsrc.model.durations import Duration
 from eventsrc.model.message import MessageKind, MessageType, declare_message, nearest
 from eventsrc.model.mistakes import Mistakes, place
@@ -112,7 +113,9 @@ class Pipeline:
 
     def _aggregate(self, cls: type, name: str | None, version: int, deduplicate: int, frame: FrameType) -> type:
         self._refuse_second_declaration(cls, frame)
-        known = Declarations(self.name, self.commands, self.events, self.aggregates)
+        known = Declarations(
+            self.name, self.commands, self.events, {name: one.cls for name, one in self.aggregates.items()}
+        )
         declared = declare_aggregate(cls, known, frame, name=name, version=version, deduplicate=deduplicate)
         self.aggregates[declared.name] = declared
         return declared.cls

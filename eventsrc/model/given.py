@@ -1,0 +1,38 @@
+"""What every aggregate has beside its own fields: its key, its sequence and its deduplication memory."""
+
+from __future__ import annotations
+
+
+class Aggregate:
+    """What every aggregate is. `@pipeline.aggregate` adds it by itself; written out, `class Account(Aggregate)`, it
+    shows `self.id` and `self.sequence` to type checkers that do not use `eventsrc.mypy`."""
+
+    __slots__ = ("_eventsrc_key", "_eventsrc_memory", "_eventsrc_sequence")
+
+    _eventsrc_key: bytes
+    _eventsrc_sequence: int
+    _eventsrc_memory: bytes
+
+    @property
+    def id(self) -> str:
+        """The aggregate's own id."""
+        try:
+            return self._eventsrc_key.decode()
+        except AttributeError:
+            raise _made_by_hand(self) from None
+
+    @property
+    def sequence(self) -> int:
+        """In `handle`, that of the last applied event (0: none yet); in `apply`, that of the event being applied."""
+        try:
+            return self._eventsrc_sequence
+        except AttributeError:
+            raise _made_by_hand(self) from None
+
+
+def _made_by_hand(aggregate: Aggregate) -> AttributeError:
+    name = type(aggregate).__name__
+    return AttributeError(
+        f"this {name} has neither id nor sequence, because {name}(...) made it; "
+        f'pipeline.aggregate_type({name}).new(b"some-id") makes one that has'
+    )
