@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from eventsrc.engine.preimage import PreImage
 
 
-class OutputRecord(NamedTuple):
-    """A record for the events partition; the timestamp is its hybrid time in milliseconds."""
-
-    key: bytes
-    value: bytes
-    timestamp_ms: int
+OutputRecord = tuple[bytes, bytes, int]
+"""A record for the events partition: key, value, hybrid time in milliseconds. A plain tuple: one is made per event."""
 
 
 class DeadLetter(NamedTuple):

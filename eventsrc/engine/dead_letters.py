@@ -4,11 +4,11 @@ handler's traceback. Written in the same transaction as everything else of its b
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from eventsrc.engine.batch import DeadLetter
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import EventsrcError
+from eventsrc.errors import DecodingError, EventsrcError, InvalidCommand, NotThisKind
 from eventsrc.model.recorded import CommandMeta
 
 if TYPE_CHECKING:
@@ -28,7 +28,15 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
         self.trace = trace
 
     @classmethod
-    def by_failure(cls, failure: Exception, attempts: int) -> Self:
+    def by_reading(cls, failure: Exception) -> Refused:
+        """A command that never came to its handler."""
+        if isinstance(failure, Refused):
+            return failure
+        reason = next((reason for kind, reason in _REASONS if isinstance(failure, kind)), "undecodable")
+        return cls(reason, str(failure))
+
+    @classmethod
+    def by_handler(cls, failure: Exception, attempts: int) -> Refused:
         """A handler that raised, or returned what cannot be written, `attempts` times."""
         trace = "".join(traceback.format_exception(failure))
         return cls("handler-failed", f"{type(failure).__name__}: {failure} (after {attempts} attempts)", trace)
@@ -42,6 +50,13 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
             return compiled.command(value).read(value)[0] if value is not None else None
         except EventsrcError:
             return None
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (NotThisKind, "not-a-command"),
+    (DecodingError, "undecodable"),
+    (InvalidCommand, "constraint"),
+)
 
 
 def dead_letter(record: ConsumedRecord, topic: str, refusal: Refused) -> DeadLetter:

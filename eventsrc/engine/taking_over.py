@@ -15,7 +15,7 @@ from eventsrc.clock import HybridClock
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier, write_barrier
 from eventsrc.codec.keys import barrier_key
-from eventsrc.engine.batch import Batch, BatchKind, OutputRecord, Section
+from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.compiled import CompiledAggregate
 from eventsrc.engine.counts import Counts
 from eventsrc.engine.effects import (
@@ -122,7 +122,7 @@ class Takeovers:
             at.wall_us,
         )
         section = Section(ownership.key, ownership.resume_from, ownership.resume_from, attempt=ownership.attempt)
-        section.records.append(OutputRecord(ownership.barrier_key, write_barrier(barrier), at.wall_us // 1000))
+        section.records.append((ownership.barrier_key, write_barrier(barrier), at.wall_us // 1000))
         return section
 
     def claimants(self, batch: Batch) -> list[Ownership]:

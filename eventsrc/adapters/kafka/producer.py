@@ -146,7 +146,7 @@ class TransactionalProducer:
         while True:
             try:
                 return self._producer.produce(
-                    topic, record.value, record.key, number, on_delivery=on_delivery, timestamp=record.timestamp_ms
+                    topic, record[1], record[0], number, on_delivery=on_delivery, timestamp=record[2]
                 )
             except BufferError:  # librdkafka's queue is full: let it drain
                 self._producer.poll(0.01)
