@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class Sent(NamedTuple):
-    """What was sent, and to whom; `type` is None where the words named no aggregate."""
+    """What was sent, and to whom; `type` and `partition` are None where the words named no aggregate."""
 
     aggregate: str
     id: str
     type: AggregateType | None
+    partition: int | None = None
 
 
 _STATUSES: tuple[tuple[type[EventsrcError], str], ...] = (
@@ -41,6 +42,7 @@ def outcome_object(sent: Sent, result: Outcome | EventsrcError) -> dict[str, Any
         **shown,
         "status": "ok",
         "command_id": str(result.command_id),
+        "partition": sent.partition,
         "sequence": result.sequence,
         "duplicate": result.duplicate,
         "events": [_event_object(sent, event) for event in result.events],
@@ -48,7 +50,7 @@ def outcome_object(sent: Sent, result: Outcome | EventsrcError) -> dict[str, Any
 
 
 def outcome_text(sent: Sent, result: Outcome | EventsrcError, elapsed_ms: int | None = None) -> str:
-    took = "" if elapsed_ms is None else f", {elapsed_ms:,} ms"
+    took = "" if elapsed_ms is None else f", partition {sent.partition}, {elapsed_ms:,} ms"
     if isinstance(result, Rejected):
         details = "".join(f", {name} {value}" for name, value in result.details.items())
         return f"rejected: {result.reason}   ({sent.aggregate} {sent.id}{details})"

@@ -44,6 +44,7 @@ class CommandChannel:
         self._reader = ReplyReader(bootstrap_servers, kafka, replies, random.randrange(1 << 30))
         self.reply_partition = self._reader.partition
         self._producer = CommandProducer(bootstrap_servers, kafka, self._not_delivered)
+        self._ended: str | None = None
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="eventsrc-replies", daemon=True)
@@ -60,6 +61,8 @@ class CommandChannel:
         except BaseException:
             self._waiting.discard(waiting)
             raise
+        if self._ended is not None and self._waiting.discard(waiting):  # nobody reads answers any more
+            end_unknown((waiting,), self._ended)
 
     def serves(self, thread: threading.Thread) -> bool:
         """Whether this is the channel's own thread, which must never wait for an answer."""
@@ -73,7 +76,7 @@ class CommandChannel:
         self._stopping.set()
         if not self.serves(threading.current_thread()):
             self._thread.join()
-        end_unknown(self._waiting.take_all(), "the client was closed before an answer came")
+        self._end("the client was closed before an answer came")
         self._producer.close()
         self._reader.close()
 
@@ -88,8 +91,12 @@ class CommandChannel:
                     end_unknown((waiting,), f"no answer came within {waiting.timeout_s:g} s")
         except Exception:
             logger.exception("the client stopped reading answers")
-            end_unknown(self._waiting.take_all(), "the client stopped reading answers")
+            self._end("the client stopped reading answers")
             raise
+
+    def _end(self, why: str) -> None:
+        self._ended = self._ended or why
+        end_unknown(self._waiting.take_all(), self._ended)
 
     def _answered(self, value: bytes) -> None:
         try:

@@ -77,7 +77,7 @@ def test_topics_are_created_once_and_verified(shop: Shop) -> None:
 
 def test_a_command_its_state_and_its_timeline(shop: Shop, order: str) -> None:
     placed = shop("send", "Order", order, "Place", PLACE)
-    assert placed.startswith("Placed(sku='tea', quantity=2)   sequence 1, ")
+    assert placed.startswith("Placed(sku='tea', quantity=2)   sequence 1, partition ")
     rejected = shop("send", "Order", order, "Ship", exit_code=1)
     assert rejected == f"rejected: not paid yet   (order {order}, status placed)\n"
     assert shop.json("send", "order", order, "pay")["events"] == [{"event": "Paid", "payload": {}}]
@@ -135,12 +135,13 @@ def test_lines_are_sent_pipelined_with_one_result_each(shop: Shop, order: str) -
         {"aggregate": "Order", "id": "", "command": "Pay"},
         {"aggregate": "Order", "command": "Pay"},
         "not an object",
+        {"aggregate": "Order", "id": "\ud800", "command": "Pay"},
     ]
     text = "\n".join(json.dumps(line) for line in lines) + "\n{broken\n\n"
     results = shop.json("send", "--file", "-", text=text, exit_code=1)
-    statuses = ["ok", "ok", "ok", "rejected", "invalid", "invalid", "invalid", "invalid", "invalid"]
+    statuses = ["ok", "ok", "ok", "rejected", *["invalid"] * 6]
     assert [each["status"] for each in results] == statuses
-    assert [each["line"] for each in results] == list(range(1, 10))
+    assert [each["line"] for each in results] == list(range(1, 11))
     assert results[2]["duplicate"]
     (shop.directory / "commands.jsonl").write_text(
         "".join(
@@ -152,6 +153,21 @@ def test_lines_are_sent_pipelined_with_one_result_each(shop: Shop, order: str) -
     out = shop("send", "--file", "commands.jsonl")
     assert len(out.splitlines()) == 300
     assert f"order {order}-299  Placed(sku='tea', quantity=2)   sequence 1" in out
+
+
+def test_who_writes_a_line_and_waits_gets_its_result(shop: Shop, order: str) -> None:
+    process = shop.start(
+        "send", "--json", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        for command, payload in (("Place", json.loads(PLACE)), ("Pay", {}), ("Ship", {})):
+            line = {"aggregate": "Order", "id": order, "command": command, "payload": payload}
+            process.stdin.write(json.dumps(line) + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["status"] == "ok"
+    assert process.wait(30) == 0
 
 
 def test_the_tail_shows_what_is_there_decoded_and_filtered(shop: Shop, order: str) -> None:

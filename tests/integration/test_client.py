@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -79,6 +80,12 @@ def client(bank: Bank, kafka: str) -> Iterator[Client]:
     client.close(0.1)
 
 
+def account_of(client: Client, bank: Bank, aggregate_id: str, at: datetime | None = None) -> Any:
+    account = client.get(bank.Account, aggregate_id, at=at)
+    assert account is not None
+    return account
+
+
 def deposits(bank: Bank) -> Decide:
     return lambda _, command, __: Answered(events=(bank.Deposited(command.amount),))
 
@@ -93,14 +100,15 @@ def test_a_sent_command_returns_its_events_and_is_seen_by_get_and_history(
     with Responder(bank.pipeline, kafka, deposits(bank)):
         for number in range(1, 21):
             outcome = client.send(bank.Account, "alice", bank.Deposit(5))
-            account = client.get(bank.Account, "alice")
+            account = account_of(client, bank, "alice")
             assert (outcome.events, outcome.sequence, outcome.duplicate) == ((bank.Deposited(5),), number, False)
             assert (account.balance, account.sequence, account.id) == (5 * number, number, "alice")
         history = client.history(bank.Account, "alice")
     assert [recorded.sequence for recorded in history] == list(range(1, 21))
     assert [recorded.event for recorded in history] == [bank.Deposited(5)] * 20
     assert history[-1].meta.command_id == outcome.command_id.bytes
-    assert history == sorted(history, key=lambda recorded: recorded.offset)
+    offsets = [recorded.offset or 0 for recorded in history]
+    assert offsets == sorted(set(offsets))
     assert client.get(bank.Account, "bob") is None
     assert client.history(bank.Account, "bob") == []
 
@@ -111,7 +119,7 @@ def test_a_past_moment_shows_the_state_of_then(bank: Bank, client: Client, kafka
             client.send(bank.Account, "alice", bank.Deposit(1))
             time.sleep(0.005)  # events in different milliseconds
     second = client.history(bank.Account, "alice")[1]
-    assert client.get(bank.Account, "alice", at=second.time).balance == 2
+    assert account_of(client, bank, "alice", at=second.time).balance == 2
 
 
 def test_another_client_sees_what_is_committed(bank: Bank, client: Client, kafka: str) -> None:
@@ -120,7 +128,7 @@ def test_another_client_sees_what_is_committed(bank: Bank, client: Client, kafka
             client.send(bank.Account, "alice", bank.Deposit(1))
     client.get(bank.Account, "alice")
     with Client(bank.pipeline, kafka, Settings()) as other:
-        assert other.get(bank.Account, "alice").balance == 5
+        assert account_of(other, bank, "alice").balance == 5
 
 
 def test_a_rejection_carries_reason_and_details(bank: Bank, client: Client, kafka: str) -> None:
@@ -297,7 +305,8 @@ def test_the_async_client_has_the_same_contract(bank: Bank, kafka: str) -> None:
         async with AsyncClient(bank.pipeline, kafka, Settings()) as client:
             outcomes = await asyncio.gather(*(client.send(bank.Account, "alice", bank.Deposit(n)) for n in range(30)))
             assert sorted(outcome.sequence for outcome in outcomes) == list(range(1, 31))
-            assert (await client.get(bank.Account, "alice")).balance == sum(range(30))
+            account: Any = await client.get(bank.Account, "alice")
+            assert account.balance == sum(range(30))
             assert len([recorded async for recorded in client.history(bank.Account, "alice")]) == 30
             with pytest.raises(OutcomeUnknown):
                 await client.send(bank.Account, "slow", bank.Deposit(1), timeout=0.2)
@@ -340,7 +349,7 @@ def test_verification_lists_every_problem(
 
 @pytest.fixture
 def alter_topic(kafka: str) -> Callable[[str, dict[str, str]], None]:
-    from confluent_kafka.admin import (
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
         AdminClient,
         AlterConfigOpType,
         ConfigEntry,

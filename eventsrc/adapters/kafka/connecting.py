@@ -14,7 +14,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from eventsrc.errors import TopicsInvalid, Unreachable
 
 if TYPE_CHECKING:
-    from confluent_kafka.admin import ClusterMetadata
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # a public name, re-exported without saying so
+        ClusterMetadata,
+    )
 
 CONNECT_TIMEOUT_S = 5.0
 NO_ANSWER = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType, TopicMetadata
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicMetadata,
+)
 
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, NO_ANSWER, kafka_log, unreachable

@@ -166,6 +166,21 @@ def test_without_an_address_the_next_step_is_named(shop: Path) -> None:
         assert "eventsrc dev" in done.stderr
 
 
+def test_lines_that_are_wrong_need_no_broker(shop: Path) -> None:
+    (shop / "lines").write_bytes(b'\xff\n{"aggregate": 1}\n{"aggregate": "Order", "id": "x", "command": "Nothing"}\n')
+    done = eventsrc(shop, "send", "--file", "lines", "--json")
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [each["status"] for each in results] == ["invalid"] * 3
+    assert "not UTF-8" in results[0]["message"]
+    assert done.stderr.startswith("3 commands in ")
+    missing = eventsrc(shop, "send", "--file", "nothing-there")
+    assert (missing.returncode, missing.stderr) == (
+        2,
+        "error: nothing-there cannot be read: No such file or directory\n",
+    )
+
+
 def test_a_secret_on_the_command_line_is_not_repeated(shop: Path) -> None:
     done = eventsrc(shop, "show", "Order", "x", "-X", "sasl.password=hunter2", "--debug", "--log-level", "debug")
     assert "hunter2" not in done.stdout + done.stderr

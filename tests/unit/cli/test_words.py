@@ -167,7 +167,8 @@ def test_unknown_words_name_what_there_is(pipeline: Pipeline) -> None:
 def test_a_command_is_built_from_an_object_only(pipeline: Pipeline) -> None:
     message = find_command(pipeline.aggregate_type("stock-item"), "PlaceOrder")
     assert build_command(message, {"quantity": 4}).quantity == 4
-    for wrong in ([], 5, {"quantity": "many"}, {"quantity": 1, "more": 2}):
+    wrongs: list[Any] = [[], 5, {"quantity": "many"}, {"quantity": 1, "more": 2}]
+    for wrong in wrongs:
         with pytest.raises(InvalidCommand):
             build_command(message, wrong)
 
