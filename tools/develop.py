@@ -163,7 +163,8 @@ def clean() -> int:
 
 
 def check(*command: str | Path) -> None:
-    if code := subprocess.call([str(part) for part in command], cwd=ROOT):
+    code = subprocess.call([str(part) for part in command], cwd=ROOT)
+    if code:
         sys.exit(code)
 
 

@@ -82,11 +82,11 @@ class PostgresServer:
             raise RuntimeError(f"the server in {self.directory} runs already")
         account = server_account()
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._make_socket_directory(account)
         data = self._data_directory(account)
         installation = find_postgres(_major_of(data))
         self.version = installation.version
         binaries = reachable_binaries(installation, account)
-        self._make_socket_directory(account)
         if not (data / "PG_VERSION").exists():
             self._initialise(binaries, data, account)
         _remove_stale_pid_file(data)
