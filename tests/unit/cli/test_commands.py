@@ -193,3 +193,13 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env={"PYTHONPATH": SOURCE})
+
+
+def test_run_does_not_wait_for_the_command_line_library(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom eventsrc.cli.main import run\nassert run(['run', '--state-dir', 's']) == 2\n"
+        "heavy = {'typer', 'rich', 'pydantic', 'sqlalchemy', 'tomllib'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, cwd=tmp_path, env={"PYTHONPATH": SOURCE}
+    )
