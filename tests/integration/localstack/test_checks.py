@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from eventsrc.adapters.kafka.config import client_config
+from eventsrc.cli.main import run
 from eventsrc.localstack.check import Check
 from eventsrc.localstack.checks import exit_code, run_checks
 from eventsrc.localstack.kafka import KafkaBroker
@@ -81,3 +85,34 @@ def test_settings_find_the_running_stack_where_it_says_it_is(tmp_path: Path) -> 
         stack.stop()
     assert find_running_stack(tmp_path) is None
     stack.wipe()
+
+
+def test_the_command_prints_a_line_for_each_finding_with_its_mend(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVENTSRC_BOOTSTRAP_SERVERS", kafka)
+    monkeypatch.setenv("EVENTSRC_DATABASE_URL", "postgresql://u:secret@127.0.0.1:1/x")
+    assert run(["doctor"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert any(re.match(r"ok +fencing +a second producer", line) for line in lines)
+    (number,) = (index for index, line in enumerate(lines) if line.startswith("unreachable"))
+    assert "postgresql://u:***@127.0.0.1:1/x, given" in lines[number]
+    assert lines[number + 1].strip().startswith("next: check that it runs")
+
+
+def test_the_command_prints_one_object_for_programs(
+    kafka: str,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVENTSRC_BOOTSTRAP_SERVERS", kafka)
+    monkeypatch.setenv("EVENTSRC_DATABASE_URL", database_url)
+    assert run(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True
+    assert {check["verdict"] for check in found["checks"]} == {"ok"}
+    assert "transaction" in {check["name"] for check in found["checks"]}
