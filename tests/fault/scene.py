@@ -57,14 +57,18 @@ class Scene:
         self._settings = settings
 
     def _set_up(self) -> None:
-        module = _load_bank(self.environment())
-        created = create_topics(module.pipeline, self.cluster.direct)
-        wait_led(self.cluster.direct, created.created)
-        for file in Catalog(module.pipeline, None).schemas():
+        self._pipeline = _load_bank(self.environment()).pipeline
+        self.create_topics()
+        for file in Catalog(self._pipeline, None).schemas():
             path = self.schemas_directory / file.relative_path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(file.text())
         self.schemas = Schemas.from_directory(self.schemas_directory)
+
+    def create_topics(self) -> None:
+        """What is missing of the pipeline's topics, by the product's own plan."""
+        created = create_topics(self._pipeline, self.cluster.direct)
+        wait_led(self.cluster.direct, created.created)
 
     def environment(self) -> dict[str, str]:
         return {
@@ -127,7 +131,7 @@ class Scene:
             evidence.history = read_history([self._history])
         return evidence
 
-    def verdict(self, timeout_s: float = 30.0) -> Evidence:
+    def verdict(self, timeout_s: float = 30.0, *, history_complete: bool = True) -> Evidence:
         """Waits for rest, then fails with every violation found. The evidence is for further assertions."""
         try:
             self.reader.wait_at_rest(self.name, [AGGREGATE], timeout_s)
@@ -137,6 +141,7 @@ class Scene:
             client.close()
         self._clients.clear()
         evidence = self.evidence()
+        evidence.history_complete = history_complete
         found = check(evidence, bank_model)
         assert found == [], f"{report(found)}\n{self.logs()}"
         return evidence

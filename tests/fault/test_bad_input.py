@@ -124,7 +124,7 @@ def test_random_bytes_never_stop_a_partition(scene: Scene, seed: int) -> None:
             client.send(Order(id, "Deposit", {"amount": 1}), rnd)
     client.flush()
     assert client.wait_answered(30), worker.log()
-    evidence = scene.verdict()
+    evidence = scene.verdict(history_complete=False)
     assert evidence.dead_letters
     assert worker.starts == 1
 
@@ -158,7 +158,7 @@ def test_one_command_sent_ten_times_takes_effect_once(scene: Scene, seed: int) -
     identity = client.send(order, rnd)
     worker = scene.started()
     for number in range(9):
-        scene.send_all(client, [Order("account-1", "Deposit", {"amount": 1})], seed=1000 * seed + number)
+        scene.send_all(client, [Order("account-1", "Deposit", {"amount": 1})], seed=1000 * (seed + 1) + number)
         client.send(order, rnd, identity)
         if number == 4:
             assert client.wait_answered(20), worker.log()

@@ -154,6 +154,8 @@ class Reader:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "check.crcs": True,
+                "fetch.wait.max.ms": 10,
+                "fetch.error.backoff.ms": 20,
                 "log_level": 0,
             }
         )

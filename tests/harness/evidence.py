@@ -105,6 +105,8 @@ class Evidence:
     commit_journal: list[CommittedOffset] = field(default_factory=list)
     commands_end: dict[tuple[str, int], int] = field(default_factory=dict)
     at_rest: bool = True
+    history_complete: bool = True
+    """False where commands were sent by somebody who wrote nothing down: then money (I8) cannot be added up."""
 
     def commands_topic(self, aggregate: str) -> str:
         return f"{self.pipeline}.{aggregate}.commands"

@@ -169,15 +169,18 @@ class WireClient:
             self._take(bytes(fields["command_id"]), fields)
 
     def _take(self, identity: bytes, fields: Any) -> None:
-        kinds: dict[str, Kind] = {"ok": "ok", "duplicate": "ok", "rejected": "rejected", "failed": "failed"}
         status = str(fields["status"])
+        kinds: dict[str, Kind] = {"ok": "ok", "duplicate": "ok", "rejected": "rejected", "failed": "failed"}
         with self._changed:
             order = self._waiting.pop(identity, None)
         if order is None:
             return  # an answer to a copy: the first one counts
         events = len(fields["events"]) if status == "ok" else None
         reason = str(fields.get("reason") or status)
-        operation = self._note(kinds[status], identity, order, int(fields["sequence"] or 0) or None, events, reason)
+        # A conflict tells of another command under this id: nothing about this one's effect.
+        operation = self._note(
+            kinds.get(status, "unknown"), identity, order, int(fields["sequence"] or 0) or None, events, reason
+        )
         with self._changed:
             self._answers[identity] = operation
             self._changed.notify_all()
@@ -195,7 +198,7 @@ class Traffic:
     under the same id, as callers do; `stop` gives the last ones time."""
 
     def __init__(
-        self, client: WireClient, seed: int, *, accounts: int = 24, rate: float = 200.0, resend_s: float = 3.0,
+        self, client: WireClient, seed: int, *, accounts: int = 24, rate: float = 100.0, resend_s: float = 5.0,
         make: Callable[[random.Random, int], Order] = random_order,
     ) -> None:  # fmt: skip
         self._client, self._random, self._make = client, random.Random(seed), make

@@ -96,7 +96,7 @@ def check_observations(view: View, evidence: Evidence, application: Application)
 
 def check_money(view: View, evidence: Evidence, application: Application) -> Iterator[Violation]:
     """I8: the sum of all balances = what was acknowledged, give or take what nobody knows."""
-    if not evidence.history:
+    if not evidence.history or not evidence.history_complete:
         return
     states: dict[tuple[str, bytes], dict[str, Any]] = {}
     for event in view.events():
