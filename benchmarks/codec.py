@@ -30,7 +30,7 @@ from eventsrc.codec.nodes import parse
 from eventsrc.codec.reader import compile_reader
 from eventsrc.codec.resolution import build
 from eventsrc.model.aggregate import AggregateType
-from eventsrc.model.methods import apply, handle
+from eventsrc.model.marks import apply, handle
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.recorded import EventMeta
 

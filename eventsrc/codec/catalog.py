@@ -150,10 +150,11 @@ class Catalog:
         ]
         return own + [schema_file("eventsrc", name, control.control_type(name).schema) for name in control.NAMES]
 
-    def message_record(self, aggregate: AggregateType, file: SchemaFile) -> RecordType | None:
-        """The class's fields, with meta, that read what was written by `file`'s schema; None if no class does."""
+    def reads(self, aggregate: AggregateType, file: SchemaFile) -> tuple[RecordType, SchemaFile] | None:
+        """The class's fields, with meta, that take what was written by `file`'s schema, and the schema they have now;
+        None if no class of the aggregate does."""
         found = self._message_for(aggregate, file)
-        return None if found is None else with_meta(found.message.kind, found.message.record)
+        return None if found is None else (with_meta(found.message.kind, found.message.record), found.file)
 
     # ---- inside
 

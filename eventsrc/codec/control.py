@@ -104,6 +104,10 @@ class ControlType:
     read: Callable[[bytes], Any]
 
 
+def record_type(name: str) -> RecordType:
+    return _RECORDS[name]
+
+
 @cache
 def control_type(name: str) -> ControlType:
     record = _RECORDS[name]

@@ -162,5 +162,8 @@ def _name(cls: type) -> str:
 
 
 def _show(value: Any) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except Exception:  # noqa: BLE001 - a repr may raise anything; int's own does, above 4300 digits
+        return f"a value of type {_name(type(value))}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

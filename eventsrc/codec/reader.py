@@ -26,7 +26,7 @@ from eventsrc.codec.nodes import (
     UnionNode,
     minimum_bytes,
 )
-from eventsrc.codec.resolution import Build, Choice, Entries, Items, Plan, Scalar, Skip, Symbols
+from eventsrc.codec.resolution import Build, Choice, Entries, Items, Plan, Scalar, Skip, Symbols, Unresolvable
 from eventsrc.codec.source import Lines, Source, attribute
 from eventsrc.errors import DecodingError
 from eventsrc.model.types import Field, RecordType
@@ -297,8 +297,8 @@ class _Emitter:
         self.offset += 1
         for index, branch in enumerate(plan.branches):
             with self.branch(f"{'if' if index == 0 else 'elif'} {byte} == {index << 1}"):
-                if isinstance(branch, str):
-                    self.lines.add(f"raise ValueError({self.source.constant(branch)})")
+                if isinstance(branch, Unresolvable):
+                    self.lines.add(f"raise ValueError({self.source.constant(str(branch))})")
                 else:
                     self.lines.add(f"{value} = {self.value(branch)}")
         self.lines.add(f"else: raise ValueError(f'no branch {{{byte}}} in a union of {len(plan.branches)}')")
@@ -440,7 +440,7 @@ def _has_generated_init(cls: Any) -> bool:
     return code is not None and code.co_qualname.startswith("__create_fn__.")
 
 
-def _holds_zero_width_items(plan: Plan | str) -> bool:
+def _holds_zero_width_items(plan: Plan | Unresolvable) -> bool:
     if isinstance(plan, Items):
         return minimum_bytes(plan.node) == 0 or _holds_zero_width_items(plan.item)
     if isinstance(plan, Entries):

@@ -64,10 +64,11 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """Values by the writer's index; an index that is missing has no value here."""
+    """Values by the writer's index; `unknown` are the writer's symbols that have no value here."""
 
     values: dict[int, Any]
     count: int
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,9 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """By the writer's branch; a branch given as text cannot be read, and says why when it is met."""
+    """By the writer's branch; one that cannot be read says why when it is met."""
 
-    branches: tuple[Plan | str, ...]
+    branches: tuple[Plan | Unresolvable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,7 @@ def _symbols(declared: EnumOf | LiteralOf, reader: Node, writer: Node, path: str
     known = {index: values[symbol] for index, symbol in enumerate(writer.symbols) if symbol in values}
     if not known:
         raise Unresolvable(path, f"the enum has none of the writer's symbols {', '.join(writer.symbols)}")
-    return Symbols(known, len(writer.symbols))
+    return Symbols(known, len(writer.symbols), tuple(symbol for symbol in writer.symbols if symbol not in values))
 
 
 def _tuple(declared: TupleOf, reader: Node, writer: Node, path: str) -> Build:
@@ -291,17 +292,55 @@ def _container(declared: FieldType, reader: Node, writer: Node, path: str) -> Pl
     return Items(resolve(item, reader.items, writer.items, f"{path}[items]"), writer.items, container)
 
 
+# ---- what a plan cannot read
+
+
+def losses(record: RecordType, reader: Node, writer: Node) -> list[Unresolvable]:
+    """Everything that stands between the writer's schema and the class, field by field: what makes a plan impossible,
+    and the values that a plan refuses when it meets them. Empty where whatever was written can be read."""
+    found: list[Unresolvable] = []
+    for field in record.fields:
+        try:
+            plan = build(RecordType(record.cls, record.name, (field,), record.aliases), reader, writer)
+        except Unresolvable as failure:
+            found.append(failure)
+        else:
+            found += refusals(plan, "")
+    return found
+
+
+def refusals(plan: Plan, path: str) -> Iterator[Unresolvable]:
+    """What a plan refuses when it meets it: branches of a union, symbols of an enum."""
+    if isinstance(plan, Symbols) and plan.unknown:
+        yield Unresolvable(path, f"what was written may hold {', '.join(plan.unknown)}, which the code's type has not")
+    elif isinstance(plan, Choice):
+        for branch in plan.branches:
+            if isinstance(branch, Unresolvable):
+                yield branch
+            else:
+                yield from refusals(branch, path)
+    elif isinstance(plan, Items):
+        yield from refusals(plan.item, f"{path}[items]")
+    elif isinstance(plan, Entries):
+        yield from refusals(plan.value, f"{path}[values]")
+    elif isinstance(plan, Build):
+        for step in plan.steps:
+            if step.target is not None:
+                name = f"[{step.target}]" if plan.record is None else plan.record.fields[step.target].name
+                yield from refusals(step.plan, _join(path, name))
+
+
 # ---- unions
 
 
 def _from_union(declared: FieldType, reader: Node, writer: UnionNode, path: str) -> Choice:
-    branches: list[Plan | str] = []
+    branches: list[Plan | Unresolvable] = []
     for branch in writer.branches:
         try:
             branches.append(resolve(declared, reader, branch, path))
         except Unresolvable as failure:
-            branches.append(str(failure))
-    if all(isinstance(branch, str) for branch in branches):
+            branches.append(failure)
+    if all(isinstance(branch, Unresolvable) for branch in branches):
         raise Unresolvable(path, f"{describe(reader)} where the writer has {describe(writer)}")
     return Choice(tuple(branches))
 

@@ -123,7 +123,7 @@ def one(declared: FieldType) -> RecordType:
 
 
 HUGE = long_bytes((1 << 62) - 1)
-BOMBS = {
+BOMBS: dict[str, tuple[FieldType, bytes]] = {
     "an array of null that claims 2**62 items": (ListOf(NULL), HUGE + b"\0"),
     "one million of them, in a block with a size": (ListOf(NULL), long_bytes(-1_000_000) + b"\0\0"),
     "an array of empty records": (ListOf(EMPTY), HUGE + b"\0"),

