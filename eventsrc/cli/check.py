@@ -40,14 +40,14 @@ def check(session: Session, app: App = None, as_json: AsJson = False) -> None:
     catalog = Catalog(pipeline, directory)
     for aggregate in pipeline.aggregates.values():
         _compile(catalog, aggregate)
-    report = compare_schemas(pipeline, catalog, directory)
+    report = compare_schemas(pipeline, directory)
     if as_json:
         aggregates = [_as_object(aggregate) for aggregate in pipeline.aggregates.values()]
         shown = {"pipeline": pipeline.name, "aggregates": aggregates, "schema_files": report.files}
         print(dump({"ok": not report.problems, **shown, "problems": report.problems, "notes": report.notes}))
     else:
         _print_declarations(pipeline)
-        print(f"schemas       {report.current} written by the code, {report.files} files in {directory}")
+        print(f"schemas       {len(catalog.schemas())} written by the code, {report.files} files in {directory}")
         for note in [*report.notes, *_without_compensation(pipeline)]:
             print(f"note: {note}")
     if report.problems and as_json:

@@ -51,7 +51,7 @@ def check(session: Session, app: App = None, directory: Directory = None, as_jso
     from eventsrc.cli.schema_checks import compare_schemas
 
     pipeline, target, catalog = _opened(session, app, directory)
-    report = compare_schemas(pipeline, catalog, target)
+    report = compare_schemas(pipeline, target)
     if as_json:
         print(dump({"ok": not report.problems, "problems": report.problems, "notes": report.notes}))
         if report.problems:
@@ -59,7 +59,7 @@ def check(session: Session, app: App = None, directory: Directory = None, as_jso
         return
     if report.problems:
         raise SchemaIncompatible(f"today's classes do not read what {target} says was written:", report.problems)
-    print(f"{report.current} schemas of the code, {report.files} files in {target}: compatible")
+    print(f"{len(catalog.schemas())} schemas of the code, {report.files} files in {target}: compatible")
     for note in report.notes:
         print(f"note: {note}")
 

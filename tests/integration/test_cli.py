@@ -163,7 +163,7 @@ def test_who_writes_a_line_and_waits_gets_its_result(shop: Shop, order: str) -> 
     assert process.stdout is not None
     with process.stdin, process.stdout:
         for command, payload in (("Place", json.loads(PLACE)), ("Pay", {}), ("Ship", {})):
-            line = {"aggregate": "Order", "id": order, "command": command, "payload": payload}
+            line: dict[str, Any] = {"aggregate": "Order", "id": order, "command": command, "payload": payload}
             process.stdin.write(json.dumps(line) + "\n")
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["status"] == "ok"
