@@ -1,0 +1,134 @@
+"""The engine against a simulated Kafka: crashes at any step, rebalances and zombies at any moment, outcomes unknown.
+
+Each seed is one history (tests/property/simulation/history.py): 1 to 3 workers with the real engine, about 25 commands
+with repeated ids, 400 things that happen, then calm; checked throughout and at the end: I1-I5, I10, I11, I16.
+A default run is 600 histories, about 30 s of one core; EVENTSRC_SIMULATION_SEEDS asks for more. A seed that fails is run
+again by `History(seed).run()`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from eventsrc.engine.partition import Partition
+from tests.property.simulation.history import Climate, History, ViolationError
+from tests.property.simulation.worker import NO_FAULTS, Faults, Guards
+
+SEEDS = int(os.environ.get("EVENTSRC_SIMULATION_SEEDS", "600"))
+CHUNK = 50
+TRIES = 400
+"""Histories in which a missing guard has to be noticed; the rarest is noticed in one of thirty."""
+
+_ONE_WORKER = {"crash_one": 0.0, "expel_one": 0.0, "write_marker": 60.0}
+_ZOMBIES = {
+    "freeze_one": 3.0,
+    "expel_one": 2.0,
+    "crash_one": 0.0,
+    "send": 8.0,
+    "rebalance": 0.2,
+    "write_marker": 30.0,
+    "start_one": 3.0,
+}
+CLIMATES = {
+    "stable_fetch": Climate(
+        {**_ZOMBIES, "freeze_one": 1, "expel_one": 1, "crash_one": 1, "deliver": 2, "write_marker": 20, "start_one": 4},
+        dataclasses.replace(NO_FAULTS, in_doubt=0.3, gives_up_waiting=0.2),
+        slots=2,
+        pace=0.5,
+    ),
+    "metadata_of_the_poll": Climate(_ZOMBIES, NO_FAULTS, slots=2, pace=0.1),
+    "barrier_sends_offsets": Climate(_ZOMBIES, NO_FAULTS, slots=2, pace=0.4),
+    "replaces_suspect_producer": Climate(
+        {"deliver": 10, "send": 10, "crash_one": 0.5, "write_marker": 60},
+        dataclasses.replace(NO_FAULTS, abort=0.3, suspect=0.5),
+        slots=1,
+        pace=0.5,
+    ),
+    "never_guesses": Climate(_ONE_WORKER, dataclasses.replace(NO_FAULTS, in_doubt=0.3), slots=1, pace=0.5),
+    "drops_batch_ahead": Climate(_ONE_WORKER, Faults(abort=0.3), slots=1, pace=0.3),
+    "reads_to_own_barrier": Climate(
+        {"write_marker": 4, "expel_one": 1, "crash_one": 1, "start_one": 5, "send": 10, "freeze_one": 0.5},
+        NO_FAULTS,
+        slots=2,
+        pace=0.5,
+    ),
+}
+"""Weather in which each guard matters: the same with and without it."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of expected warnings would take longer than the histories."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_whatever_happens_each_command_takes_effect_once(first: int) -> None:
+    for seed in range(first, min(first + CHUNK, SEEDS)):
+        try:
+            History(seed).run()
+        except Exception as failure:
+            raise AssertionError(f"History({seed}).run()") from failure
+
+
+def test_histories_are_as_eventful_as_they_are_meant_to_be() -> None:
+    """Else the test above would prove little."""
+    happened = History(0).happened
+    for seed in range(40):
+        history = History(seed)
+        history.run()
+        happened += history.happened
+    wanted = {
+        "Lost": 10,
+        "Revoking": 40,
+        "AwaitTransaction": 30,
+        "TransactionAborted": 40,
+        "TransactionInDoubt": 20,
+        "ReplaceProducer": 20,
+        "CommandsPolled": 400,
+        "EventsPolled": 100,
+        "SendAnswers": 300,
+        "start": 100,
+    }
+    assert {name: happened[name] for name in wanted if happened[name] < wanted[name]} == {}
+
+
+def _seed_that_shows(guards: Guards, climate: Climate) -> int:
+    for seed in range(TRIES):
+        try:
+            History(seed, guards, climate).run()
+        except ViolationError:
+            return seed
+    pytest.fail(f"without {guards}, {TRIES} histories showed no violation")
+
+
+@pytest.mark.parametrize("guard", [field.name for field in dataclasses.fields(Guards)])
+def test_a_missing_guard_is_noticed(guard: str) -> None:
+    """Reproduction without the guard, prevention with it, in the same histories."""
+    without: dict[str, Any] = {guard: False}
+    shown = _seed_that_shows(Guards(**without), CLIMATES[guard])
+    for seed in range(max(0, shown - 10), shown + 10):
+        History(seed, Guards(), CLIMATES[guard]).run()
+
+
+def test_state_kept_after_an_abort_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading again from where the batch began, without putting the state back."""
+
+    def rewind_only(partition: Partition, section: Any) -> int:
+        partition.position = section.start
+        partition.waiting_for = None
+        return 0
+
+    monkeypatch.setattr(Partition, "take_back", rewind_only)
+    climate = CLIMATES["drops_batch_ahead"]
+    shown = _seed_that_shows(Guards(), climate)
+    monkeypatch.undo()
+    History(shown, Guards(), climate).run()
