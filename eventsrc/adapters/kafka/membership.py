@@ -73,7 +73,6 @@ class GroupMembership:
         self._listener = listener
         self._on_partition_error = on_partition_error
         self._assigned: set[PartitionKey] = set()
-        self._open: set[PartitionKey] = set()
         self._sought: dict[PartitionKey, Position] = {}
         self.consumer = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
         self.consumer.subscribe(
@@ -122,24 +121,28 @@ class GroupMembership:
         try:
             self.consumer.seek(place)
             self.consumer.resume([place])
-            self._open.add(key)
         except KafkaException as exception:
             self._on_partition_error(key, f"seeking the commands topic to offset {position}: {exception.args[0].str()}")
 
     def pause(self, key: PartitionKey) -> None:
         """Fetch nothing more of it for now."""
-        self._open.discard(key)
         if key in self._assigned:
             self.consumer.pause([self._place(key)])
 
     def serve(self) -> None:
-        """Stay a member, and serve rebalances, without taking a record."""
-        places = [self._place(key) for key in self._assigned]
-        self.consumer.pause(places)
+        """Stay a member, and serve rebalances, without taking a record.
+
+        A record that comes all the same is sought again. Pausing instead would lose what is fetched and not yet
+        delivered: after `pause` and `resume` without a seek, librdkafka goes on behind it."""
         message = self.consumer.poll(0)
-        if message is not None and message.error() is not None:
+        if message is None:
+            return
+        if message.error() is not None:
             self._failed(message)
-        self.consumer.resume([self._place(key) for key in self._assigned if key in self._open])
+            return
+        key, offset = self._keys.get((message.topic(), message.partition())), message.offset()
+        if key is not None and offset is not None:
+            self.open(key, Position(offset))
 
     def close(self) -> None:
         """Leave. A static member keeps its partitions until its session ends, or it comes back."""
@@ -199,4 +202,3 @@ class GroupMembership:
         for key in keys:
             self._keys.pop((self._topics[key.aggregate], key.number), None)
             self._sought.pop(key, None)
-            self._open.discard(key)
