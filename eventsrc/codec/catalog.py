@@ -1,8 +1,7 @@
 """All readers and writers of one pipeline, compiled when they are first asked for.
 
 Owns which schema belongs to which message of which aggregate, and what is said of bytes that name another. Reads
-schema files; writes none. One thread at a time may ask for what is not compiled yet; the functions themselves are free
-of shared state.
+schema files; writes none. Threads may share a catalog: at worst a function is compiled twice.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _DEPTH_LIMIT = 64
 JsonValue = str | int | float | bool | Mapping[str, "JsonValue"] | Sequence["JsonValue"] | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class PrimitiveNode:
     """`logical` is the logical type's name; a decimal's carries its scale: `decimal:2`."""
 
@@ -29,7 +29,7 @@ class PrimitiveNode:
     logical: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class FixedNode:
     name: str
     size: int
@@ -38,7 +38,7 @@ class FixedNode:
     type: str = "fixed"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class EnumNode:
     name: str
     symbols: tuple[str, ...]
@@ -48,28 +48,28 @@ class EnumNode:
     logical: None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ArrayNode:
     items: Node
     type: str = "array"
     logical: None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class MapNode:
     values: Node
     type: str = "map"
     logical: None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class UnionNode:
     branches: tuple[Node, ...]
     type: str = "union"
     logical: None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class FieldNode:
     name: str
     node: Node
@@ -77,7 +77,7 @@ class FieldNode:
     has_default: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RecordNode:
     name: str
     fields: tuple[FieldNode, ...]

@@ -33,6 +33,7 @@ from eventsrc.model.types import Field, RecordType
 
 _LOOPS_INLINE = 3  # Python nests 20 blocks at most, and deep indentation is slower to compile than a call
 _INDENT_INLINE = 12
+_REASON_CHARACTERS = 200  # a value that is refused may stand in the reason, and be as long as the bytes
 
 _NAMES: dict[str, Any] = {
     "ZIGZAG": wire.ZIGZAG,
@@ -58,7 +59,7 @@ def compile_reader(name: str, plan: Build, shape: Shape, start: int) -> Callable
 
     `value` -> the object; `meta+value` -> (meta, object) and `meta+start+value` -> (meta, where the fields after meta
     begin, object), for a plan whose first field is meta; `into`: `read(value, instance)` sets the instance's fields.
-    Every failure is a `DecodingError`.
+    Every failure is a `DecodingError`, but for a lack of memory.
     """
     source = Source(_NAMES)
     source.names["undecodable"] = _undecodable(name)
@@ -72,6 +73,7 @@ def compile_reader(name: str, plan: Build, shape: Shape, start: int) -> Callable
             for statement in statements:
                 lines.add(statement)
             lines.add(f"return {result}")
+    lines.add("except MemoryError: raise")  # of the process, not of the bytes
     with lines.block("except Exception as error"):
         lines.add("raise undecodable(v, error) from error")
     lines.add("raise undecodable(v, None)")
@@ -83,7 +85,7 @@ def _undecodable(name: str) -> Callable[[bytes, Exception | None], DecodingError
         if error is None:
             return DecodingError(f"{name}: its {len(value)} bytes are too few or too many for its schema")
         reason = "the bytes end too early" if isinstance(error, IndexError) else f"{type(error).__name__}: {error}"
-        return DecodingError(f"{name}: {reason} ({len(value)} bytes)")
+        return DecodingError(f"{name}: {reason[:_REASON_CHARACTERS]} ({len(value)} bytes)")
 
     return undecodable
 

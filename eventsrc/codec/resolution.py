@@ -52,7 +52,7 @@ class Unresolvable(Exception):  # noqa: N818 - an answer of this module, turned 
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Scalar:
     """One value read by the rule of `wire` (an Avro primitive or `fixed`), then converted."""
 
@@ -62,7 +62,7 @@ class Scalar:
     moment: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Symbols:
     """Values by the writer's index; `unknown` are the writer's symbols that have no value here."""
 
@@ -71,31 +71,31 @@ class Symbols:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Items:
     item: Plan
     node: Node
     container: type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Entries:
     value: Plan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Choice:
     """By the writer's branch; one that cannot be read says why when it is met."""
 
     branches: tuple[Plan | Unresolvable, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Skip:
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Step:
     """One field of the writer's: its plan, and the reader's field that it fills, if any."""
 
@@ -103,7 +103,7 @@ class Step:
     target: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Build:
     """The writer's fields in their order; then the reader's class from `count` values, the rest being defaults."""
 

@@ -142,6 +142,7 @@ def compile_writer(
         own = {field.name: field.node for field in node.fields}
         emitter.record(record, own, "value", check=not canonical)
         lines.add(f"return {emitter.result()}")
+    lines.add("except MemoryError: raise")  # of the process, not of the value
     with lines.block("except Exception as error"):
         lines.add("raise refused(value, error) from None")
     return source.compile("write", f"<eventsrc writer of {name}>")

@@ -23,6 +23,7 @@ from eventsrc.model.types import (
     Field,
     FieldType,
     ListOf,
+    LiteralOf,
     Primitive,
     RecordOf,
     RecordType,
@@ -171,6 +172,13 @@ def test_a_bomb_is_refused_before_it_costs_anything(name: str) -> None:
     tracemalloc.stop()
     assert took < 1
     assert peak < 400_000 + 3 * len(value)
+
+
+def test_the_message_does_not_repeat_a_long_value() -> None:
+    text = "x" * 1_000_000
+    with pytest.raises(DecodingError) as refused:
+        reader_of(one(LiteralOf(("two words", ""))))(long_bytes(len(text)) + text.encode())
+    assert len(str(refused.value)) < 300
 
 
 @pytest.mark.parametrize("name", BOMBS)

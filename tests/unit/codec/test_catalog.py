@@ -30,7 +30,10 @@ def catalog() -> Catalog:
     return Catalog(pipeline, None)
 
 
-def event_value(catalog: Catalog, event: Any = Deposited(5), meta: EventMeta = META) -> bytes:
+DEPOSITED = Deposited(5)
+
+
+def event_value(catalog: Catalog, event: Any = DEPOSITED, meta: EventMeta = META) -> bytes:
     return catalog.event_writer(ACCOUNT, type(event))(*meta, event)
 
 

@@ -30,7 +30,7 @@ def test_an_id_may_hold_what_separates_the_rest() -> None:
         b"alice@1#1 ",
         b"alice@1#1\n",
         b"alice@1_0#1",
-        "alice@１#1".encode(),
+        "alice@\uff11#1".encode(),
         b"alice@1#",
         b"alice@#1",
         b"alice@9223372036854775808#1",
