@@ -30,7 +30,7 @@ from tests.property.codec_shapes import (
     without_branches,
 )
 
-quick = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

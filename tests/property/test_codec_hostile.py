@@ -33,7 +33,7 @@ from eventsrc.model.types import (
 )
 from tests.property.codec_shapes import instances, made, records
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 NULL, INT, STR, BYTES = Primitive("null"), Primitive("int"), Primitive("str"), Primitive("bytes")
 EMPTY = RecordOf(made("Empty", []))
@@ -181,13 +181,17 @@ def test_the_message_does_not_repeat_a_long_value() -> None:
     assert len(str(refused.value)) < 300
 
 
-@pytest.mark.parametrize("name", BOMBS)
+# what a value means, and whether text is UTF-8, is not looked at where nobody wants it
+IN_REMOVED_FIELDS = [
+    name
+    for name, (declared, _) in BOMBS.items()
+    if not name.startswith("text") and (declared in (STR, BYTES, INT) or not isinstance(declared, Primitive))
+]
+
+
+@pytest.mark.parametrize("name", IN_REMOVED_FIELDS)
 def test_a_bomb_in_a_removed_field_is_refused_alike(name: str) -> None:
     declared, value = BOMBS[name]
-    if not isinstance(declared, ListOf | SetOf | DictOf | UnionOf | TupleOf) and declared not in (STR, BYTES, INT):
-        pytest.skip("what a value means is not looked at where nobody wants it")
-    if "UTF-8" in name or "surrogate" in name:
-        pytest.skip("text that nobody wants is not decoded")
     older, newer = one(declared), made("One", [])
     read = compile_reader("One", build(newer, node_of(newer), node_of(older)), "value", 0)
     with pytest.raises(DecodingError):

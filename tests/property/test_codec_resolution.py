@@ -31,7 +31,7 @@ from tests.property.codec_shapes import (
 Convert = Callable[[Any], Any]
 """From a value of the older type to the value that the newer type is to give."""
 
-quick = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 NULL = Primitive("null")
 
 
