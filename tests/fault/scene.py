@@ -148,7 +148,7 @@ class Scene:
 
     def logs(self) -> str:
         """The ends of all workers' logs, for a failure's message."""
-        return "\n".join(f"---- {worker.instance_id}\n{worker.log(whole=True)[-3000:]}" for worker in self._workers)
+        return "\n".join(f"---- {worker.instance_id}\n{_essence(worker)}" for worker in self._workers)
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +162,12 @@ class Scene:
             client.close()
         for worker in self._workers:
             worker.end()
+
+
+def _essence(worker: Worker) -> str:
+    """Without the dead letters of Poison: these are many, and meant."""
+    lines = [line for line in worker.log(whole=True).splitlines() if "dead letter: handler-failed" not in line]
+    return "\n".join(lines)[-4000:]
 
 
 def _load_bank(environment: dict[str, str]) -> ModuleType:
