@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from eventsrc.engine.batch import DeadLetter
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import DecodingError, EventsrcError, InvalidCommand, NotThisKind
+from eventsrc.errors import DecodingError, EncodingError, EventsrcError, InvalidCommand, NotThisKind
 from eventsrc.model.recorded import CommandMeta
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
     def by_handler(cls, failure: Exception, attempts: int) -> Refused:
         """A handler that raised, or returned what cannot be written, `attempts` times."""
         trace = "".join(traceback.format_exception(failure))
-        return cls("handler-failed", f"{type(failure).__name__}: {failure} (after {attempts} attempts)", trace)
+        said = "".join(traceback.format_exception_only(failure)).strip()  # also where its own __str__ fails
+        return cls("handler-failed", f"{said} (after {attempts} attempts)", trace)
 
     def meta_of(self, record: ConsumedRecord, compiled: CompiledAggregate) -> CommandMeta | None:
         """The command's meta, where it can still be read: then its caller can be told."""
@@ -56,6 +57,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (NotThisKind, "not-a-command"),
     (DecodingError, "undecodable"),
     (InvalidCommand, "constraint"),
+    (EncodingError, "handler-failed"),  # of the aggregate's state: an @apply method left in it what cannot be kept
 )
 
 

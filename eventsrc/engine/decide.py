@@ -103,7 +103,7 @@ class SectionDecider:
             record = records[done]
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
-            mark = len(output)
+            mark, applying = len(output), False
             try:
                 instance = live.get(key)
                 if instance is None:
@@ -130,14 +130,14 @@ class SectionDecider:
                         if wants_context
                         else handle(instance, command)
                     )
-                    surroundings.purity_countdown -= 1
-                    if surroundings.purity_countdown <= 0:
-                        self._check_purity(instance, before, command)
                     if type(decided) in kinds:
                         events: Sequence[Any] = (decided,)
                     else:
                         events = () if decided is None else tuple(decided)
-                    sequence, at, total = before[-2], time, len(events)
+                    surroundings.purity_countdown -= 1
+                    if surroundings.purity_countdown <= 0:  # after a generator has run
+                        self._check_purity(instance, before, command)
+                    sequence, at, total, applying = before[-2], time, len(events), True
                     hashed = xxh3_64_digest(value[body_start:], seed) if events else b""
                     for index, event in enumerate(events):
                         kind = kinds.get(type(event))
@@ -175,18 +175,18 @@ class SectionDecider:
                     if reply is not None:
                         written = tuple(each[1] for each in output[mark:])
                         self._answers.append(Answer(reply, command_id, "ok", sequence, written, None, {}))
-            except Rejected as rejection:
-                compiled.restore(instance, before)
-                counts.rejected += 1
-                self._answer(meta, "rejected", before[-2], rejection.reason, rejection.details)
             except Exception as failure:  # noqa: BLE001 - whatever is wrong with a command concerns it alone
                 if before:  # the handler was called
                     compiled.restore(instance, before)
                     del output[mark:]
-                    if attempt < limits.handler_attempts:
+                    if isinstance(failure, Rejected) and not applying:  # an @apply method cannot reject: it failed
+                        counts.rejected += 1
+                        self._answer(meta, "rejected", before[-2], failure.reason, failure.details)
+                    elif attempt < limits.handler_attempts:
                         attempt += 1
                         continue  # the same record, decoded anew: the failed attempt may have changed the command
-                    self._bury(record, Refused.by_handler(failure, attempt))
+                    else:
+                        self._bury(record, Refused.by_handler(failure, attempt))
                 else:
                     self._bury(record, Refused.by_reading(failure))
             attempt = 1
