@@ -179,10 +179,16 @@ class PartitionFold:
             raise self._half(identity, _Unfinished(meta.command_id, meta.index, meta.count, offset))
         instance._eventsrc_sequence = sequence
         apply, wants_recorded = self._appliers[type(event)]
-        if wants_recorded:
-            apply(instance, event, Recorded(event, sequence, None, meta))
-        else:
-            apply(instance, event)
+        try:
+            if wants_recorded:
+                apply(instance, event, Recorded(event, sequence, None, meta))
+            else:
+                apply(instance, event)
+        except Exception as failure:
+            raise LogInconsistent(
+                f"the event at offset {offset} ({self._name(identity)} sequence {sequence}, {type(event).__name__}) was applied "
+                f"when it was written and cannot be now: {type(failure).__name__} in its @apply method. Mend that method"
+            ) from failure
         if meta.index == meta.count - 1:
             instance._eventsrc_memory = remember(
                 instance._eventsrc_memory,
@@ -215,7 +221,8 @@ class PartitionFold:
         """Events of one command stand together: 0, 1, ... count - 1, of the same command."""
         left = self._unfinished.pop(identity, None)
         expected = left.next_index if left is not None else 0
-        if meta.index != expected or (left is not None and left.command_id != meta.command_id):
+        same = left is None or (left.command_id, left.total) == (meta.command_id, meta.count)
+        if meta.index != expected or meta.index >= meta.count or not same:
             raise self._half(identity, left or _Unfinished(meta.command_id, meta.index, meta.count, offset))
         if meta.index + 1 < meta.count:
             self._unfinished[identity] = _Unfinished(meta.command_id, meta.index + 1, meta.count, offset)

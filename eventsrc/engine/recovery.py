@@ -66,7 +66,12 @@ def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) ->
 
 def _same_topics(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
     earlier = ownership.earlier
-    if earlier is not None and earlier.term is not None and earlier.term not in fold.barriers:
+    own = ownership.term
+    if (
+        earlier is not None
+        and earlier.term is not None
+        and (earlier.term not in fold.barriers or own is None or earlier.term >= own)
+    ):
         raise LogInconsistent(
             f"instance {earlier.instance} wrote its barrier at offset {earlier.term}, and it is no longer in the events "
             "topic: the topic was truncated, or deleted and made anew. Stop the workers; restore the topic from its copy, "

@@ -241,8 +241,8 @@ class WorkerEngine:
         if ownership is None or ownership.partition is not section.partition or offset is None:
             return []
         partition = self._partition(section)
-        before, partition.last_event_offset = partition.last_event_offset, offset
-        if before is not None and offset <= before:
+        before, partition.last_event_offset = partition.last_event_offset or partition.term, offset
+        if offset <= before:
             return self._halt(
                 ownership,
                 f"an event was written at offset {offset} after one at {before}: the events topic was deleted and made "
@@ -397,7 +397,7 @@ class WorkerEngine:
         if ownership.fold is not None:
             effects.append(StopReading(ownership.key))
         ownership.on(PhaseEvent.HALT)
-        ownership.begin_again(ownership.attempt, ownership.progress_s)
+        ownership.begin_again(0, ownership.progress_s)  # of no attempt: whatever is still answered is too late
         ownership.halted_because = reason
         return [*effects, Pause(ownership.key), Halt(ownership.key, reason)]
 
