@@ -100,7 +100,9 @@ class _Connection:
         self._apis: dict[int, int] = {}
         for peer in (client, broker):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._upstream, self._downstream)]
+        name = f"proxy-{proxy.port}"
+        ways = (self._upstream, self._downstream)
+        self._threads = [threading.Thread(target=run, name=name, daemon=True) for run in ways]
         for thread in self._threads:
             thread.start()
 
@@ -165,7 +167,7 @@ class Proxy:
         self._stopping = False
         self._listener = socket.create_server((LOOPBACK, port), reuse_port=False)
         self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
         self._thread.start()
 
     @property

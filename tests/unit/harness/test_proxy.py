@@ -173,17 +173,16 @@ def test_a_fault_that_did_not_happen_is_an_error(proxy: Proxy) -> None:
 
 
 def test_stop_ends_every_thread(echo: Echo) -> None:
-    before = threading.active_count()
     proxy = Proxy(0, echo.port)
+
+    def alive() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == f"proxy-{proxy.port}"]
+
     with connect(proxy) as peer:
         proxy.hold(Api.END_TXN)
         peer.sendall(request(Api.PRODUCE, 1) + request(Api.END_TXN, 2))
         read_frame(peer)
+        assert len(alive()) == 3
         proxy.stop()
         assert peer.recv(1) == b""
-    deadline = threading.Event()
-    for _ in range(100):
-        if threading.active_count() <= before + 1:  # the echo server's own thread for this connection may linger
-            break
-        deadline.wait(0.02)
-    assert threading.active_count() <= before + 1
+    assert alive() == []
