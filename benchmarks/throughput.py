@@ -135,7 +135,7 @@ def _running(command: list[str], environment: dict[str, str]) -> Iterator[subpro
             yield process
         except BaseException:
             log.seek(0)
-            sys.stderr.write(log.read()[-3000:].decode(errors="replace"))
+            sys.stderr.write(log.read()[-30000:].decode(errors="replace"))
             raise
         finally:
             process.send_signal(signal.SIGTERM)

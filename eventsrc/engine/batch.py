@@ -62,6 +62,7 @@ class Section:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     undo: dict[bytes, tuple[Any, PreImage | None]] = field(default_factory=dict)
     note: str = ""
+    first_refusal: str = ""
 
 
 class BatchKind(enum.Enum):

@@ -8,7 +8,6 @@ the batch goes on.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +25,6 @@ from eventsrc.errors import Rejected, UnknownSchema
 from eventsrc.model.identity import is_aggregate_id
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.recorded import CommandMeta, Context, EventMeta, Recorded
-
-logger = logging.getLogger("eventsrc.engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,16 +244,10 @@ class SectionDecider:
         """Dead-letter the command in this very transaction, and tell the caller where it is known who asked."""
         partition = self._partition
         topic = self._surroundings.commands_topic(partition.key.aggregate)
+        if not self._section.dead_letters:
+            self._section.first_refusal = f"{refusal.reason}: {refusal}"
         self._section.dead_letters.append(dead_letter(record, topic, refusal))
         partition.counts.dead += 1
-        logger.warning(
-            "dead letter: %s, command at %s/%d offset %s: %s",
-            refusal.reason,
-            topic,
-            partition.key.number,
-            record.offset(),
-            refusal,
-        )
         meta = refusal.meta_of(record, self._compiled)
         if meta is not None:
             instance = self._live.get(record.key())

@@ -235,7 +235,17 @@ class WorkerEngine:
         return effects + self._advance(at)
 
     def _landed(self, section: Section, committed: TransactionCommitted) -> list[Effect]:
-        """Note where our own last event stands; an offset that went back means another log under the same name."""
+        """Say what was dead-lettered, and note where our own last event stands."""
+        if letters := section.dead_letters:
+            offset = dict(letters[0].headers)["eventsrc.offset"] or b""
+            logger.warning(
+                "dead letter: command of partition %s at offset %s: %s%s", section.key, offset.decode(), section.first_refusal,
+                f" (and {len(letters) - 1} more in the same transaction)" if len(letters) > 1 else "",
+            )  # fmt: skip
+        return self._note_offset(section, committed)
+
+    def _note_offset(self, section: Section, committed: TransactionCommitted) -> list[Effect]:
+        """An offset that went back means another log under the same name."""
         ownership = self.owned.get(section.key)
         offset = committed.last_offsets.get(section.key)
         if ownership is None or ownership.partition is not section.partition or offset is None:
