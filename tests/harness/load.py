@@ -1,7 +1,7 @@
-"""Clients outside the system under test: they send, hear (or do not hear) answers, and write down what they know.
+"""A client outside the system under test: it sends, hears (or does not hear) answers, and writes down what it knows.
 
-`WireClient` speaks the wire contract by itself: fastavro over the exported schemas, murmur2, the reply topic.
-`ProductClient` does the same load through the public `eventsrc.Client`. Both keep a `History`.
+`WireClient` speaks the wire contract by itself: fastavro over the exported schemas, murmur2, the reply topic. `Traffic`
+keeps it busy. What they know goes into a `History`, one line at a time.
 """
 
 from __future__ import annotations
