@@ -1,0 +1,42 @@
+"""Stages at the beginning, and with partitions open already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.scenario.stage import Stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """A producer is there, and nothing else."""
+    made = Stage()
+    made.play("producer ready")
+    return made
+
+
+@pytest.fixture
+def opened() -> Callable[..., Stage]:
+    """`opened("account/0", "account/1")`: these are open at command offset 0 under term 0, and no transaction is open."""
+
+    def make(*keys: str, stage: Stage | None = None) -> Stage:
+        made = stage or Stage()
+        lines = ["producer ready"] if stage is None else []
+        for number, key in enumerate(keys, start=1):
+            lines += [
+                f"assigned {key}",
+                f"-> ask {key} #{number}",
+                f"stable {key} #{number} committed none log 0..50",
+                f"-> commit barriers {key} to 0 by m1",
+                f"committed {key}=0",
+                f"-> read {key}",
+                f"events {key} 0:barrier",
+                f"-> stop reading {key}",
+                f"-> open {key} at 0",
+            ]
+        made.play("\n".join(lines))
+        return made
+
+    return make

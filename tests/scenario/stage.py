@@ -1,0 +1,283 @@
+"""A script of inputs and the exact effects of each: what a worker does, readable line by line.
+
+    producer ready
+    assigned account/0
+    -> ask account/0 #1
+    stable account/0 #1 committed none log 0..3
+    -> commit barriers account/0 to 0 by m1
+
+A line is an input; the lines with an arrow below it are all effects it has, in order. `by m2` at the end of an input
+names the group metadata it comes with (`m1` where it is left out). Offsets stand before a colon. One id per partition.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import murmur2
+
+from eventsrc.codec.control import Barrier, write_barrier
+from eventsrc.codec.keys import barrier_key, event_key, is_control_key
+from eventsrc.engine.batch import Batch, BatchKind, DeadLetter
+from eventsrc.engine.counts import Counts
+from eventsrc.engine.decide import Limits, Surroundings
+from eventsrc.engine.effects import (
+    Assigned,
+    AwaitTransaction,
+    CommandsPolled,
+    Commit,
+    Effect,
+    EventsPolled,
+    FetchStableOffset,
+    Halt,
+    Input,
+    Instant,
+    LogRefused,
+    Lost,
+    Open,
+    Pause,
+    ProducerReady,
+    ReloadSchemas,
+    ReplaceProducer,
+    Revoked,
+    Revoking,
+    SendAnswers,
+    ShutdownRequested,
+    StableOffsetFetched,
+    StartReading,
+    StopReading,
+    TakeoverRefused,
+    Ticked,
+    TransactionAborted,
+    TransactionCommitted,
+    TransactionInDoubt,
+)
+from eventsrc.engine.notes import Owner, write_note
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.recovery import TopicIds
+from eventsrc.engine.worker import WorkerEngine
+from eventsrc.model.position import Offset, Position
+from tests.unit.engine.shop import (
+    ACCOUNT,
+    Deposit,
+    Deposited,
+    DepositParts,
+    Poison,
+    Record,
+    Withdraw,
+    catalog,
+    command_value,
+    commands_topic_of,
+    event_value,
+    key_on,
+    pipeline,
+)
+
+WALL_US = 1_700_000_000_000_000
+UNKNOWN = b"\xc3\x01unknown!body"
+_IDS = {"account": TopicIds("commands-1", "events-1"), "basket": TopicIds("commands-2", "events-2")}
+
+
+@dataclass
+class Stage:
+    """One engine. `play` takes a script, runs its inputs, and holds the effects against it."""
+
+    limits: Limits = field(default_factory=Limits)
+    engine: WorkerEngine = field(init=False)
+    now_s: float = 100.0
+    halts: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.engine = WorkerEngine(
+            pipeline,
+            catalog,
+            Owner("host-0", "shop-host-0"),
+            self.limits,
+            Surroundings(commands_topic_of, murmur2),
+            _IDS,
+            lambda: self.now_s,
+            uuid.uuid4,
+        )
+
+    def play(self, script: str) -> None:
+        """Asserts that the inputs of the script have exactly the effects that it names."""
+        lines = [line.strip() for line in textwrap.dedent(script).strip().splitlines()]
+        expected = [line for line in lines if line and not line.startswith("#")]
+        played: list[str] = []
+        for line in expected:
+            if not line.startswith("->"):
+                played.append(line)
+                effects = self.engine.step(self._input(line), self._instant(line))
+                played += [f"-> {self._said(effect)}" for effect in effects]
+        assert played == expected
+
+    def _instant(self, line: str) -> Instant:
+        return Instant(WALL_US + int(self.now_s * 1e6), self.now_s)
+
+    # ---- inputs
+
+    def _input(self, line: str) -> Input:
+        metadata = "m1"
+        words = line.split()
+        if words[-2:-1] == ["by"]:
+            metadata, words = words[-1], words[:-2]
+        return _INPUTS[words[0]](self, words[1:], metadata)
+
+    @property
+    def _current(self) -> Batch:
+        batch = self.engine.lane.current
+        assert batch is not None, "the script decides a transaction, and none is in flight"
+        return batch
+
+    def _stable(self, words: list[str], metadata: str) -> Input:
+        """`K #attempt committed N|none log A..B [term T]`"""
+        key, attempt, _, committed, _, log, *rest = words
+        start, end = (Position(int(number)) for number in log.split(".."))
+        note = write_note(Owner("host-9", "shop-host-9"), int(rest[1]), Counts()) if rest else None
+        position = None if committed == "none" else Position(int(committed))
+        return StableOffsetFetched(_key(key), int(attempt[1:]), metadata, position, note, start, end)
+
+    def _refused(self, words: list[str], metadata: str) -> Input:
+        return TakeoverRefused(_key(words[0]), int(words[1][1:]), " ".join(words[2:]))
+
+    def _log_refused(self, words: list[str], metadata: str) -> Input:
+        return LogRefused(_key(words[0]), " ".join(words[1:]))
+
+    def _commands(self, words: list[str], metadata: str) -> Input:
+        return CommandsPolled(_records(words, _command), metadata)
+
+    def _events(self, words: list[str], metadata: str) -> Input:
+        return EventsPolled(_records(words, _event))
+
+    def _committed(self, words: list[str], metadata: str) -> Input:
+        """`[K=offset of its last record ...] [suspect]`"""
+        pairs = [word.split("=") for word in words if "=" in word]
+        offsets = {_key(key): Offset(int(offset)) for key, offset in pairs}
+        return TransactionCommitted(self._current, offsets, "suspect" in words)
+
+    def _aborted(self, words: list[str], metadata: str) -> Input:
+        return TransactionAborted(self._current, "refused", "unusable" not in words, "late" in words)
+
+    def _in_doubt(self, words: list[str], metadata: str) -> Input:
+        return TransactionInDoubt(self._current, "no answer", "late" in words)
+
+    def _tick(self, words: list[str], metadata: str) -> Input:
+        self.now_s += float(words[0])
+        return Ticked()
+
+    # ---- effects
+
+    def _said(self, effect: Effect) -> str:
+        match effect:
+            case FetchStableOffset(key, attempt):
+                return f"ask {key} #{attempt}"
+            case Commit(batch):
+                return _batch(batch)
+            case AwaitTransaction():
+                return "await transaction"
+            case ReplaceProducer():
+                return "replace producer"
+            case StartReading(key):
+                return f"read {key}"
+            case StopReading(key):
+                return f"stop reading {key}"
+            case Open(key, position):
+                return f"open {key} at {position}"
+            case Pause(key):
+                return f"pause {key}"
+            case SendAnswers(answers):
+                return "answer " + " ".join(f"{each.status}@{each.sequence}" for each in answers)
+            case ReloadSchemas():
+                return "reload schemas"
+            case Halt(key, reason):
+                self.halts[str(key)] = reason
+                return f"halt {key}"
+
+
+def _key(text: str) -> PartitionKey:
+    aggregate, number = text.split("/")
+    return PartitionKey(aggregate, int(number))
+
+
+def _records(words: list[str], make: Callable[[PartitionKey, int, str], Record]) -> Mapping[PartitionKey, list[Record]]:
+    """`K offset:what offset:what K2 ...`"""
+    records: dict[PartitionKey, list[Record]] = {}
+    for word in words:
+        if "/" in word and ":" not in word:
+            key = _key(word)
+            records[key] = []
+        else:
+            offset, what = word.split(":")
+            records[key].append(make(key, int(offset), what))
+    return records
+
+
+def _command(key: PartitionKey, offset: int, what: str) -> Record:
+    """`deposit5`, `parts3`, `withdraw5`, `poison`, `unknown` (of a schema not known), `garbage`; `deposit5=name`: with
+    that command id."""
+    what, _, name = what.partition("=")
+    kind, number = what.rstrip("0123456789"), what.lstrip("abcdefghijklmnopqrstuvwxyz")
+    commands = {
+        "deposit": lambda: Deposit(int(number)),
+        "parts": lambda: DepositParts(1, int(number)),
+        "withdraw": lambda: Withdraw(int(number)),
+        "poison": Poison,
+    }
+    raw = {"unknown": UNKNOWN, "garbage": b"garbage"}.get(kind)
+    value = raw if raw is not None else command_value(commands[kind](), name or f"{key}:{offset}")
+    return Record(offset, key_on(key.number), value, key.number)
+
+
+def _event(key: PartitionKey, offset: int, what: str) -> Record:
+    """`barrier`, `barrier!` (of other topics), `deposited5@sequence#term<source`, `unknown@sequence#term`."""
+    if what.startswith("barrier"):
+        events = "another" if what.endswith("!") else _IDS[key.aggregate].events
+        barrier = Barrier("host-9", "shop-host-9", "", events, _IDS[key.aggregate].commands, 0, WALL_US)
+        return Record(offset, barrier_key(uuid.uuid4()), write_barrier(barrier), key.number)
+    what, _, source = what.partition("<")
+    what, _, term = what.partition("#")
+    kind, _, sequence = what.partition("@")
+    value = UNKNOWN
+    if kind != "unknown":
+        amount = int(kind.removeprefix("deposited"))
+        value = event_value(Deposited(amount), f"{key}:{source}", source=int(source or 0), of=ACCOUNT)
+    return Record(offset, event_key(key_on(key.number), int(sequence), int(term)), value, key.number)
+
+
+def _batch(batch: Batch) -> str:
+    if batch.kind is BatchKind.BARRIERS:
+        assert all(is_control_key(each.records[0][0]) for each in batch.sections.values())
+        parts = [f"{key} to {section.position}" for key, section in batch.sections.items()]
+        return f"commit barriers {' '.join(parts)} by {batch.metadata}"
+    parts = []
+    for key, section in batch.sections.items():
+        events = ["@" + record[0].rpartition(b"@")[2].decode() for record in section.records]
+        dead = [_reason(letter) for letter in section.dead_letters]
+        parts.append(" ".join([f"{key} {section.start}..{section.position}", *events, *dead]))
+    return f"commit {' '.join(parts)} by {batch.metadata}"
+
+
+def _reason(letter: DeadLetter) -> str:
+    return "dead:" + next((value or b"").decode() for name, value in letter.headers if name == "eventsrc.reason")
+
+
+_INPUTS: dict[str, Callable[[Stage, list[str], str], Input]] = {
+    "producer": lambda stage, words, metadata: ProducerReady(),
+    "assigned": lambda stage, words, metadata: Assigned(tuple(map(_key, words))),
+    "revoking": lambda stage, words, metadata: Revoking(tuple(map(_key, words))),
+    "revoked": lambda stage, words, metadata: Revoked(tuple(map(_key, words))),
+    "lost": lambda stage, words, metadata: Lost(tuple(map(_key, words))),
+    "shutdown": lambda stage, words, metadata: ShutdownRequested(),
+    "stable": Stage._stable,
+    "refused": Stage._refused,
+    "log-refused": Stage._log_refused,
+    "commands": Stage._commands,
+    "events": Stage._events,
+    "committed": Stage._committed,
+    "aborted": Stage._aborted,
+    "in-doubt": Stage._in_doubt,
+    "tick": Stage._tick,
+}
