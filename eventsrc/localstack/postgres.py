@@ -120,7 +120,8 @@ class PostgresServer:
 
     def wipe(self) -> None:
         """Removes the data, wherever it is kept. The server must not run."""
-        for path in (self.directory, self._elsewhere, self._socket_directory):
+        part = self._elsewhere.with_name(f"{self._elsewhere.name}.part")
+        for path in (self.directory, self._elsewhere, part, self._socket_directory):
             shutil.rmtree(path, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -164,14 +165,18 @@ class PostgresServer:
         mark.write_text(f"{elsewhere}\n{secrets.token_hex(8)}\n")
 
     def _initialise(self, binaries: Path, data: Path, account: Account | None) -> None:
-        command = [str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", ROLE]
+        """Beside its place, then moved: an initdb that was killed leaves nothing that looks like data."""
+        part = data.with_name(f"{data.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        _make_private(part, account)
+        command = [str(binaries / "initdb"), "-D", str(part), "-A", "trust", "-U", ROLE]
         command += ["-E", "UTF8", "--no-locale", "--no-sync"]
         made = run_as(account, command, _environment())
         if made.returncode:
             raise server_failed("initdb", made.stdout + made.stderr, "the lines above")
-        mark = self.directory / "data-is-elsewhere"
         if data == self._elsewhere:
-            shutil.copyfile(mark, data / "eventsrc.mark")
+            shutil.copyfile(self.directory / "data-is-elsewhere", part / "eventsrc.mark")
+        part.rename(data)
 
     def _make_socket_directory(self, account: Account | None) -> None:
         path = self._socket_directory
