@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import time
 import uuid
@@ -26,6 +27,8 @@ from fastavro.schema import parse_schema
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "eventsrc")
 _EVENT_KEY = re.compile(rb"(?s)(.+)@([1-9][0-9]*)#(0|[1-9][0-9]*)")
 _READ_WITHIN_S = 20.0
+_QUIET = logging.getLogger("bank.check.kafka")  # the client library's own lines
+_QUIET.setLevel(logging.CRITICAL)
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the class has no annotations
 
 
@@ -227,7 +230,8 @@ def read_log(bootstrap_servers: str, topic: str) -> list[Record]:
             "enable.partition.eof": True,
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
-        }
+        },
+        logger=_QUIET,
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
     records: list[Record] = []
@@ -250,7 +254,7 @@ def read_log(bootstrap_servers: str, topic: str) -> list[Record]:
 
 def _settled_ends(bootstrap_servers: str, topic: str, deadline: float) -> dict[int, int]:
     """Where each partition ends, once no transaction is open: a commit returns before it can be read."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers}, logger=_QUIET)
     why = "a transaction is still open"
     while time.monotonic() < deadline:
         try:
