@@ -1,0 +1,80 @@
+"""What a command that cannot be processed becomes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventsrc.engine.dead_letters import HEADERS_BYTES, TRACEBACK_BYTES, Refused, dead_letter
+from tests.unit.engine.deciding import header
+from tests.unit.engine.shop import Record
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+def _letter(refusal: Refused, headers: Headers | None = None, value: bytes | None = b"value") -> Headers:
+    return dead_letter(Record(41, b"key", value, 3, of_headers=headers), "bank.account.commands", refusal).headers
+
+
+def test_it_says_why_and_where_from() -> None:
+    assert _letter(Refused("oversize", "too many bytes")) == (
+        ("eventsrc.reason", b"oversize"),
+        ("eventsrc.message", b"too many bytes"),
+        ("eventsrc.topic", b"bank.account.commands"),
+        ("eventsrc.partition", b"3"),
+        ("eventsrc.offset", b"41"),
+    )
+
+
+def test_key_and_value_are_the_original_bytes_and_null_stays_null() -> None:
+    refusal = Refused("null-value", "none")
+    assert dead_letter(Record(0, b"\xff", b"\0\1", 5), "t", refusal)[:3] == (5, b"\xff", b"\0\1")
+    assert dead_letter(Record(0, None, None, 5), "t", refusal)[:3] == (5, None, None)
+
+
+def test_the_original_headers_follow_without_those_that_look_like_ours() -> None:
+    given_headers: Headers = (
+        ("traceparent", b"1"),
+        ("eventsrc.reason", b"forged"),
+        ("empty", None),
+        ("Eventsrc.x", b""),
+    )
+    letter = _letter(Refused("undecodable", "why"), given_headers)
+    assert letter[5:] == (("traceparent", b"1"), ("empty", None), ("Eventsrc.x", b""))
+    assert [value for name, value in letter if name == "eventsrc.reason"] == [b"undecodable"]
+
+
+def test_headers_above_sixteen_kilobytes_are_all_dropped() -> None:
+    fits = (("name", b"x" * (HEADERS_BYTES - 4)),)
+    over = (("name", b"x" * (HEADERS_BYTES - 4)), ("a", None))
+    forged = (("name", b"x" * (HEADERS_BYTES - 4)), ("eventsrc.reason", b"x"))
+    assert _letter(Refused("undecodable", "why"), fits)[5:] == fits
+    assert _letter(Refused("undecodable", "why"), over)[5:] == ()
+    assert _letter(Refused("undecodable", "why"), forged)[5:] == fits
+
+
+@given(st.text(max_size=40), st.integers(0, 400), st.text(alphabet=st.characters(), max_size=40))
+def test_a_traceback_is_cut_to_four_kilobytes_of_valid_text_and_keeps_its_end(start: str, times: int, end: str) -> None:
+    trace = start + "line of it: \u00e9\U0001f600\n" * times + end
+    letter = dead_letter(Record(0, b"k", b"v"), "t", Refused("handler-failed", "why", trace))
+    cut = header(letter, "eventsrc.traceback")
+    whole = trace.encode(errors="backslashreplace").decode()
+    assert len(cut.encode()) <= TRACEBACK_BYTES
+    assert whole.endswith(cut)
+    assert len(cut.encode()) > min(len(whole.encode()), TRACEBACK_BYTES) - 4
+
+
+def test_a_failed_handlers_traceback_names_where() -> None:
+    try:
+        raise ZeroDivisionError("here")
+    except ZeroDivisionError as failure:
+        refusal = Refused.by_handler(failure, 3)
+    letter = dead_letter(Record(0, b"k", b"v"), "t", refusal)
+    assert header(letter, "eventsrc.reason") == "handler-failed"
+    assert header(letter, "eventsrc.message") == "ZeroDivisionError: here (after 3 attempts)"
+    assert 'raise ZeroDivisionError("here")' in header(letter, "eventsrc.traceback")
+
+
+def test_a_message_is_cut_too() -> None:
+    letter = dead_letter(Record(0, b"k", b"v"), "t", Refused("constraint", "\u00e9" * 5000))
+    assert len(header(letter, "eventsrc.message").encode()) <= 1024
