@@ -194,10 +194,12 @@ class _Emitter:
         if isinstance(plan, Symbols):
             return self.symbols(plan)
         if isinstance(plan, Build):
-            instance = self.source.fresh("x")
-            expression = self.construct(plan.record, self.fields(plan))
-            self.lines.add(f"{instance} = {expression}")
-            return instance
+            instance = self.construct(plan.record, self.fields(plan))
+            if instance.isidentifier():
+                return instance
+            value = self.source.fresh("x")
+            self.lines.add(f"{value} = {instance}")
+            return value
         if isinstance(plan, Choice):
             return self.choice(plan)
         assert isinstance(plan, Items | Entries)
@@ -346,6 +348,7 @@ class _Emitter:
                 self.settle()
             self.loops -= 1
             self.lines.add(f"if {end} and p != {end}: raise ValueError('a block is not as long as it says')")
+            self.lines.add("if not v[p]: p += 1; break")  # as good as always, one block is all
             self.block_head(count, end)
 
     def block_head(self, count: str, end: str) -> None:

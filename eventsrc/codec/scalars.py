@@ -21,6 +21,7 @@ _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
 _WIDE = Context(prec=80, traps=[Inexact, InvalidOperation])
 _DECIMAL_LIMIT = 10**38
 _DECIMAL_BYTES = 17  # 38 digits take 16; one more is a redundant sign byte
+_SAFE_BYTES = 15  # whatever these hold has fewer digits
 _DECIMAL_TEXT = re.compile(r"-?[0-9]+(\.[0-9]+)?(E[+-][0-9]+)?")
 
 
@@ -93,19 +94,23 @@ def scaled_bytes(places: int) -> Callable[[Decimal], bytes]:
     unit = Decimal((0, (1,), -places))
 
     def encode(number: Decimal) -> bytes:
-        unscaled = int(number.quantize(unit, context=_EXACT).scaleb(places, _WIDE))
+        unscaled = int(number.quantize(unit, None, _EXACT).scaleb(places, _WIDE))
         return unscaled.to_bytes((unscaled.bit_length() + 8) >> 3, "big", signed=True)
 
     return encode
 
 
 def scaled_from(places: int) -> Callable[[bytes], Decimal]:
+    unit = Decimal((0, (1,), -places))
+    multiply = _WIDE.multiply  # bound once, as is int.from_bytes: the look-ups cost as much as the work
+    integer = int.from_bytes
+
     def decode(octets: bytes) -> Decimal:
-        if len(octets) > _DECIMAL_BYTES:
+        unscaled = integer(octets, "big", signed=True)
+        if len(octets) > _SAFE_BYTES and (
+            len(octets) > _DECIMAL_BYTES or not -_DECIMAL_LIMIT < unscaled < _DECIMAL_LIMIT
+        ):
             raise ValueError("a decimal of more than 38 digits")
-        unscaled = int.from_bytes(octets, "big", signed=True)
-        if not -_DECIMAL_LIMIT < unscaled < _DECIMAL_LIMIT:
-            raise ValueError("a decimal of more than 38 digits")
-        return Decimal(unscaled).scaleb(-places, _WIDE)
+        return multiply(unscaled, unit)
 
     return decode
