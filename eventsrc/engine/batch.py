@@ -10,6 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eventsrc.codec.control import ReplyStatus
 from eventsrc.engine.counts import Counts
 from eventsrc.model.position import Position
 
@@ -36,7 +37,7 @@ class Answer(NamedTuple):
 
     partition: int
     command_id: bytes
-    status: str
+    status: ReplyStatus
     sequence: int
     events: tuple[bytes, ...]
     reason: str | None

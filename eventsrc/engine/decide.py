@@ -14,6 +14,7 @@ from typing import Any
 
 from xxhash import xxh3_64_digest
 
+from eventsrc.codec.control import ReplyStatus
 from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.compiled import CompiledCommand, payload_hash
 from eventsrc.engine.dead_letters import Refused, dead_letter
@@ -232,7 +233,7 @@ class SectionDecider:
     def _answer(
         self,
         meta: CommandMeta,
-        status: str,
+        status: ReplyStatus,
         sequence: int,
         reason: str | None = None,
         details: dict[str, Any] | None = None,
@@ -252,12 +253,8 @@ class SectionDecider:
         if meta is not None:
             instance = self._live.get(record.key())
             sequence = instance._eventsrc_sequence if instance is not None else 0
-            details = {
-                "topic": topic,
-                "partition": partition.key.number,
-                "offset": record.offset(),
-                "message": str(refusal),
-            }
+            place = f"dead letter of {topic}/{partition.key.number} offset {record.offset()}"
+            details = {"message": str(refusal), "dead_letter": place}
             self._answer(meta, "failed", sequence, refusal.reason, details)
 
     def _check_purity(self, instance: Any, before: PreImage, command: Any) -> None:

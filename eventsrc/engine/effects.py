@@ -225,6 +225,15 @@ class ReloadSchemas:
 
 
 @dataclass(frozen=True, slots=True)
+class FindBlocker:
+    """A recovery reads nothing: find out what holds its reader back, and report it as LogRefused with these words
+    before what was found."""
+
+    partition: PartitionKey
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """This partition stops loudly; the others run on."""
 
@@ -243,5 +252,6 @@ Effect = (
     | Pause
     | SendAnswers
     | ReloadSchemas
+    | FindBlocker
     | Halt
 )

@@ -41,7 +41,7 @@ def write_note(owner: Owner, term: int | None, counts: Counts) -> str:
 def read_note(text: str | None) -> Note | None:
     """None where there is no note, or another program wrote it: then nothing is known of the earlier owner."""
     try:
-        found = json.loads(text or "null")
+        found = json.loads((text or "null").rstrip("\0"))  # the client library stores a NUL behind it
     except ValueError:
         return None
     if not isinstance(found, dict):

@@ -21,6 +21,7 @@ from eventsrc.engine.effects import (
     Commit,
     Effect,
     EventsPolled,
+    FindBlocker,
     Halt,
     Input,
     Instant,
@@ -370,16 +371,12 @@ class WorkerEngine:
             effects.append(ReloadSchemas())
         for ownership in due:
             effects += self._retry_schema(ownership, at)
-        for ownership in list(self.owned.values()):
-            if ownership.phase is Phase.READING:
-                stalled_s = at.monotonic_s - ownership.progress_s
-                if stalled_s > self.pipeline.settings.recovery_stall_deadline:
-                    effects += self._halt(
-                        ownership,
-                        f"recovery has read nothing for {stalled_s:.0f} s before its own barrier at offset {ownership.term}: "
-                        "an open transaction of another program holds back the last stable offset of the events topic. "
-                        "Find it with `kafka-transactions.sh find-hanging`, end it, and restart this worker",
-                    )
+        for ownership in self.owned.values():
+            stalled_s = at.monotonic_s - ownership.progress_s
+            if ownership.phase is Phase.READING and stalled_s > self.pipeline.settings.recovery_stall_deadline:
+                ownership.progress_s = at.monotonic_s
+                words = f"recovery has read nothing for {stalled_s:.0f} s before its own barrier at offset {ownership.term},"
+                effects.append(FindBlocker(ownership.key, words))
         return effects + self._advance(at)
 
     def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:

@@ -23,6 +23,7 @@ from eventsrc.engine.effects import (
     Effect,
     EventsPolled,
     FetchStableOffset,
+    FindBlocker,
     Halt,
     Input,
     Instant,
@@ -77,43 +78,53 @@ class Ports:
 
 
 class Driver:
-    """Runs one worker until `stop`. All methods on the loop's thread but `post` and `stop`."""
+    """Runs one worker until `stopping` is set. All methods on the loop's thread but `post`."""
 
     def __init__(
         self,
         engine: WorkerEngine,
-        start_producer: Callable[[], Transactions],
+        start_producer: Callable[[bytes | None], Transactions],
+        describe_blocker: Callable[[PartitionKey], str],
+        stopping: threading.Event,
         *,
         drain_s: float,
         await_transaction_s: float,
     ) -> None:
         self._engine = engine
         self._start_producer = start_producer
+        self._describe_blocker = describe_blocker
         self._drain_s = drain_s
         self._await_transaction_s = await_transaction_s
         self._inbox: queue.SimpleQueue[Input | ProducerStarted | Exception] = queue.SimpleQueue()
         self._commits = CommitThread(self.post)
         self._producer: Transactions | None = None
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._ticked_s = 0.0
         self._served_s = 0.0
         self.ports: Ports | None = None
-        self._begin_producer()
+        self._dead = False
+        self._begin_producer(None)
 
-    # ---- from other threads, and signal handlers
+    # ---- from other threads
 
     def post(self, happened: Input | ProducerStarted | Exception) -> None:
         """Hand something to the loop."""
         self._inbox.put(happened)
 
-    def stop(self) -> None:
-        """Finish what is decided, then leave."""
-        self._stopping.set()
-
     # ---- the loop
 
     def run(self) -> None:
-        """Returns after a completed drain. Raises Fenced, and whatever a defect raises."""
+        """Returns after a completed drain. Raises Fenced, and whatever a defect raises: then nothing may be written
+        any more, and `close` writes nothing."""
+        try:
+            self._loop()
+        except BaseException:
+            self._dead = True
+            if self._producer is not None:
+                self._producer.abandon()
+            raise
+
+    def _loop(self) -> None:
         leave_by_s: float | None = None
         while True:
             self._drain_inbox()
@@ -248,6 +259,8 @@ class Driver:
                     self._replace_producer(reason)
                 case ReloadSchemas():
                     self._engine.catalog.reload()
+                case FindBlocker(partition, words):
+                    self._find_blocker(partition, words)
                 case Halt(partition, reason):
                     logger.error("partition %s is halted: %s. Other partitions run on", partition, reason)
                 case _:
@@ -283,19 +296,28 @@ class Driver:
         if self._producer is not None:
             self._producer.abandon()
             self._producer = None
-        self._begin_producer()
+        self._begin_producer(self._ports.membership.metadata())
 
-    def _begin_producer(self) -> None:
-        """In a thread: it waits for the coordinator, beside the group join."""
+    def _begin_producer(self, proof: bytes | None) -> None:
+        """In a thread: it waits for the coordinator, beside the group join. `proof`: of the membership that its
+        transactional id belongs to, where there is one already."""
 
         def start() -> None:
             try:
-                self.post(ProducerStarted(self._start_producer()))
+                self.post(ProducerStarted(self._start_producer(proof)))
             except Exception as failure:  # noqa: BLE001 - reported to the loop, which ends with it
                 if not self._stopping.is_set():
                     self.post(failure)
 
         threading.Thread(target=start, name="eventsrc-producer-start", daemon=True).start()
+
+    def _find_blocker(self, partition: PartitionKey, words: str) -> None:
+        """In a thread: it asks the broker several times, and the partition that is held back waits anyway."""
+
+        def find() -> None:
+            self.post(LogRefused(partition, f"{words} {self._describe_blocker(partition)}"))
+
+        threading.Thread(target=find, name="eventsrc-blocker", daemon=True).start()
 
     # ---- rebalance callbacks, on the loop's thread, inside `poll`
 
@@ -318,6 +340,8 @@ class Driver:
         self.post(LogRefused(partition, reason))
 
     def _guarded(self, happened: Input) -> None:
+        if self._dead:
+            return
         try:
             self._step(happened)
         except Exception as failure:  # noqa: BLE001 - a callback must not raise: the loop raises it instead

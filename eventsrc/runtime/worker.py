@@ -19,9 +19,12 @@ from types import FrameType
 
 from confluent_kafka import murmur2
 
+from eventsrc.adapters.kafka.blockers import describe_blocker
 from eventsrc.adapters.kafka.config import Config, client_config
 from eventsrc.adapters.kafka.events_reader import EventsReader, events_reader_config
+from eventsrc.adapters.kafka.group_queries import GroupQueries
 from eventsrc.adapters.kafka.membership import GroupMembership, membership_config
+from eventsrc.adapters.kafka.membership_proof import member_of
 from eventsrc.adapters.kafka.producer import TopicNames, TransactionalProducer
 from eventsrc.adapters.kafka.producer_start import initialised_producer, producer_config
 from eventsrc.adapters.kafka.replies import ReplyProducer
@@ -38,7 +41,7 @@ from eventsrc.engine.notes import Owner
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.recovery import TopicIds
 from eventsrc.engine.worker import WorkerEngine
-from eventsrc.errors import Fenced
+from eventsrc.errors import Fenced, WorkerError
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.runtime.driver import Driver, Ports
@@ -56,15 +59,17 @@ def run_worker(pipeline: Pipeline, settings: Settings) -> int:
     On the main thread, as it handles those signals; a second one ends the process at once with 128 + its number.
     Raises Unreachable, TopicsInvalid, InvalidSettings, SchemaIncompatible before anything was processed.
     """
-    slot = Slot.take(settings.state_dir, pipeline.settings.group_id, settings.instance_id)
-    try:
-        return _Worker(pipeline, settings, slot).run()
-    finally:
-        slot.release()
+    stopping = threading.Event()
+    with _signals_set(stopping):
+        slot = Slot.take(settings.state_dir, pipeline.settings.group_id, settings.instance_id)
+        try:
+            return _Worker(pipeline, settings, slot, stopping).run()
+        finally:
+            slot.release()
 
 
 class _Worker:
-    def __init__(self, pipeline: Pipeline, settings: Settings, slot: Slot) -> None:
+    def __init__(self, pipeline: Pipeline, settings: Settings, slot: Slot, stopping: threading.Event) -> None:
         self._pipeline = pipeline
         self._bootstrap_servers = settings.require_bootstrap_servers()
         self._settings = settings
@@ -74,7 +79,9 @@ class _Worker:
         self._commands = {name: commands_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._events = {name: events_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._dead_letter = dead_letter_topic(pipeline.name)
+        self._group = GroupQueries(self._common, group_id)
         self._record = CrashRecord(slot.directory)
+        self._stopping = stopping
         self._stopped = threading.Event()
 
     def run(self) -> int:
@@ -102,23 +109,27 @@ class _Worker:
         driver = Driver(
             engine,
             self._start_producer,
+            self._describe_blocker,
+            self._stopping,
             drain_s=of.transaction_timeout * 2,
             await_transaction_s=of.transaction_timeout + 2,
         )
         driver.ports = self._ports(driver)
         watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
         logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
-        with _stopping(driver):
-            try:
-                driver.run()
-            except Fenced as fenced:
-                logger.error("%s; this worker ends and must not be restarted under that id", fenced)  # noqa: TRY400 - an answer, not a defect
-                return EXIT_FAILED
-            finally:
-                self._stopped.set()
-                watch.close()
-                driver.close()
+        fenced: Fenced | None = None
+        try:
+            driver.run()
+        except Fenced as exception:
+            fenced = exception
+        finally:
+            self._stopped.set()
+            watch.close()
+            driver.close()
         self._record.close()
+        if fenced is not None:
+            logger.error("%s; this worker ends and must not be restarted under that id", fenced)
+            return EXIT_FAILED
         logger.info("drained")
         return EXIT_DRAINED
 
@@ -146,6 +157,23 @@ class _Worker:
             self._record,
         )
 
+    def _describe_blocker(self, key: PartitionKey) -> str:
+        return describe_blocker(self._common, self._pipeline.settings.group_id, self._events[key.aggregate], key.number)
+
+    def _check_identity(self, proof: bytes) -> None:
+        """Before the transactional id is taken again: raises Fenced where the group knows another holder of our
+        instance id. Taking it from that one would end both."""
+        while not self._stopped.is_set():
+            try:
+                holder = self._group.members().get(self._owner.instance)
+            except WorkerError as failed:
+                logger.info("%s; asking again", failed)
+                self._stopped.wait(0.5)
+                continue
+            if holder is not None and holder != member_of(proof) and member_of(proof) is not None:
+                raise Fenced(f"instance id {self._owner.instance} is another process's now")
+            return
+
     def _refuse(self, driver: Driver, topic: str, what: str) -> None:
         """A topic is not what it was: halt every partition that lives in it."""
         reason = f"topic {topic}: {what}. Stop the workers; restore the topic, or start under another pipeline name"
@@ -155,8 +183,10 @@ class _Worker:
                 for number in range(self._pipeline.settings.partitions):
                     driver.post(LogRefused(PartitionKey(name, number), reason))
 
-    def _start_producer(self) -> TransactionalProducer:
+    def _start_producer(self, proof: bytes | None) -> TransactionalProducer:
         of = self._pipeline.settings
+        if proof is not None:
+            self._check_identity(proof)
         config = producer_config(
             self._common, self._owner.transactional_id, of.transaction_timeout, dead_letter_message_bytes(of)
         )
@@ -166,16 +196,13 @@ class _Worker:
 
 
 @contextmanager
-def _stopping(driver: Driver) -> Iterator[None]:
-    """The first SIGTERM or SIGINT drains, the second one exits at once."""
-    seen = 0
+def _signals_set(stopping: threading.Event) -> Iterator[None]:
+    """The first SIGTERM or SIGINT sets it, the second one ends the process at once."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
+        if stopping.is_set():
             os._exit(128 + number)
-        driver.stop()
+        stopping.set()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -41,6 +41,7 @@ def membership_config(
         "fetch.wait.max.ms": 10,
         "queued.max.messages.kbytes": 65_536,
         "queued.min.messages": 20_000,
+        "fetch.message.max.bytes": 262_144,  # small bites: no partition waits behind another's backlog
         **common,
         "group.id": group_id,
         "group.instance.id": instance_id,
@@ -82,7 +83,8 @@ class GroupMembership:
     def metadata(self) -> bytes:
         """Proof of membership and generation, as of now. Take it on the polling thread, for partitions that are ours:
         a partition can only become another's after this thread has served its revocation."""
-        return self.consumer.consumer_group_metadata()
+        proof: bytes = self.consumer.consumer_group_metadata()
+        return proof
 
     def poll(self, limit: int, timeout_s: float) -> Polled:
         """Up to `limit` records by partition. Waits for the first alone: `consume(n)` waits for all n.
@@ -155,7 +157,7 @@ class GroupMembership:
         error = message.error()
         if error is None:
             return
-        if error.code() == KafkaError.FENCED_INSTANCE_ID or error.fatal():
+        if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL) or error.fatal():
             raise Fenced(f"another process took over this worker's instance id: {error.str()}")
         key = self._keys.get((message.topic(), message.partition()))
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and key is not None:

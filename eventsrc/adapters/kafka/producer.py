@@ -62,7 +62,10 @@ class TransactionalProducer:
     def suspect(self) -> bool:
         """A disconnect or a timeout hit the transaction coordinator's connection while a transaction was being ended:
         the client repeats EndTxn silently, and a late copy may end half of the next transaction."""
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except KafkaException:  # it has failed for good: whatever was decided is decided
+            return True
         return self._watch.seen
 
     @property
@@ -92,7 +95,7 @@ class TransactionalProducer:
         """Send the offsets and commit. Blocks until the outcome is known. Raises AbortRequired (aborted for certain),
         OutcomeInDoubt, Fenced."""
         if batch.kind is BatchKind.BARRIERS:
-            self._note_terms(batch)
+            self._until_answered("delivering barriers", lambda: self._note_terms(batch))
         offsets = [
             TopicPartition(self._names.commands[key.aggregate], key.number, section.position, section.note)
             for key, section in batch.sections.items()

@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config
+from eventsrc.adapters.kafka.group_queries import GroupQueries
 from eventsrc.engine.effects import StableOffsetFetched, TakeoverRefused
 from eventsrc.engine.notes import Note, read_note
 from eventsrc.engine.partition import PartitionKey
+from eventsrc.errors import WorkerError
 from eventsrc.model.position import Position
 
 logger = logging.getLogger("eventsrc.kafka")
@@ -60,7 +61,7 @@ class TakeoverQueries:
         self._answered = answered
         self._asked: queue.SimpleQueue[_Question | None] = queue.SimpleQueue()
         self._current: dict[PartitionKey, int] = {}
-        self._admin: AdminClient | None = None
+        self._group = GroupQueries(common, group_id)
         self._thread = threading.Thread(target=self._run, name="eventsrc-takeover", daemon=True)
         self._thread.start()
 
@@ -80,13 +81,7 @@ class TakeoverQueries:
         self._thread.join()
 
     def _run(self) -> None:
-        config = {
-            **self._common,
-            "group.id": self._group_id,
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-        }
-        self._consumer = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
+        self._consumer = Consumer(self._config("read_committed"), logger=logging.getLogger("eventsrc.librdkafka"))
         with contextlib.suppress(KafkaException):  # connect beside the group join; a question asks again
             self._consumer.list_topics(timeout=ANSWER_TIMEOUT_S * 20)
             self._consumer.committed(
@@ -132,7 +127,9 @@ class TakeoverQueries:
         if not question.tried_fencing and time.monotonic() - question.since_s > FENCE_AFTER_S:
             question.tried_fencing = True
             logger.info("partition %s: an earlier owner's transaction is still open", question.key)
-            with contextlib.suppress(KafkaException):  # only speed hangs on it: the transaction times out by itself
+            with contextlib.suppress(
+                KafkaException, WorkerError
+            ):  # only speed hangs on it: the transaction times out by itself
                 self._fence_earlier_owner(question.key)
         return None
 
@@ -140,7 +137,7 @@ class TakeoverQueries:
         note = self._note(key)
         if note is None or note.transactional_id == self._transactional_id:
             return  # unknown, or our own former life: our producer's start fences that
-        if note.instance in self._instances():
+        if note.instance in self._group.members():
             return  # it is alive and in the group: it finishes or aborts by itself
         logger.info("fencing instance %s, which has left the group with a transaction open", note.instance)
         fencer = Producer(
@@ -151,16 +148,19 @@ class TakeoverQueries:
 
     def _note(self, key: PartitionKey) -> Note | None:
         """The note beside the last committed offset, read without waiting for what is undecided."""
+        # Not through the admin client: its list_consumer_group_offsets has crashed in librdkafka 2.16.0.
         place = TopicPartition(self._topics[key.aggregate], key.number)
-        asked = [ConsumerGroupTopicPartitions(self._group_id, [place])]
-        future = self._administration().list_consumer_group_offsets(asked, require_stable=False)[self._group_id]
-        return read_note(future.result().topic_partitions[0].metadata)
+        config = self._config("read_uncommitted")
+        asking = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
+        try:
+            return read_note(asking.committed([place], ANSWER_TIMEOUT_S * 20)[0].metadata)
+        finally:
+            asking.close()
 
-    def _instances(self) -> set[str]:
-        future = self._administration().describe_consumer_groups([self._group_id])[self._group_id]
-        return {member.group_instance_id for member in future.result().members if member.group_instance_id}
-
-    def _administration(self) -> AdminClient:
-        if self._admin is None:
-            self._admin = AdminClient(dict(self._common), logger=logging.getLogger("eventsrc.librdkafka"))
-        return self._admin
+    def _config(self, isolation: str) -> Config:
+        return {
+            **self._common,
+            "group.id": self._group_id,
+            "isolation.level": isolation,
+            "enable.auto.commit": False,
+        }
