@@ -49,6 +49,16 @@ def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) ->
     """
     _same_topics(ownership, fold, ids)
     position = ownership.resume_from
+    if (
+        ownership.committed is None
+        and fold.highest_source is not None
+        and fold.highest_source + 1 < ownership.log_start
+    ):
+        raise LogInconsistent(
+            f"the group's committed offset is missing, events exist up to command offset {fold.highest_source}, and the commands "
+            f"up to offset {ownership.log_start - 1} were deleted (retention): whether they were processed is not known. If they "
+            "may be lost, restart this worker: commands resume at the log start"
+        )
     if fold.highest_source is not None and fold.highest_source + 1 > position:
         logger.warning(
             "partition %s: the committed offset was %s, but events exist up to command offset %d (an operator's reset, or "
