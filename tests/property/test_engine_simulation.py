@@ -119,6 +119,14 @@ def test_a_missing_guard_is_noticed(guard: str) -> None:
         History(seed, Guards(), CLIMATES[guard]).run()
 
 
+def test_a_forgotten_command_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands with an id that took effect before would take effect again."""
+    monkeypatch.setattr("eventsrc.engine.decide.recall", lambda memory, command_id: None)
+    shown = _seed_that_shows(Guards(), Climate())
+    monkeypatch.undo()
+    History(shown).run()
+
+
 def test_state_kept_after_an_abort_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading again from where the batch began, without putting the state back."""
 

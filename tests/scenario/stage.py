@@ -32,6 +32,7 @@ from eventsrc.engine.effects import (
     Effect,
     EventsPolled,
     FetchStableOffset,
+    FindBlocker,
     Halt,
     Input,
     Instant,
@@ -192,6 +193,8 @@ class Stage:
                 return "answer " + " ".join(f"{each.status}@{each.sequence}" for each in answers)
             case ReloadSchemas():
                 return "reload schemas"
+            case FindBlocker(key):
+                return f"find blocker of {key}"
             case Halt(key, reason):
                 self.halts[str(key)] = reason
                 return f"halt {key}"

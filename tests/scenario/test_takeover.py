@@ -217,6 +217,38 @@ def test_commands_resume_after_the_last_that_made_an_event_where_the_group_stand
     """)
 
 
+def test_commands_gone_from_the_log_halt_also_where_the_groups_offset_is_missing(stage: Stage) -> None:
+    """Events tell how far processing came at least."""
+    stage.play("""
+        assigned account/0
+        -> ask account/0 #1
+        stable account/0 #1 committed none log 9..20
+        -> commit barriers account/0 to 9 by m1
+        committed account/0=4
+        -> read account/0
+        events account/0 0:barrier 1:deposited5@1#0<7 4:barrier
+        -> stop reading account/0
+        -> pause account/0
+        -> halt account/0
+    """)
+    assert "up to offset 8 were deleted" in stage.halts["account/0"]
+
+
+def test_where_the_groups_offset_is_missing_the_events_tell_where_to_go_on(stage: Stage) -> None:
+    """Row 28: nothing between them and the log start is gone."""
+    stage.play("""
+        assigned account/0
+        -> ask account/0 #1
+        stable account/0 #1 committed none log 8..20
+        -> commit barriers account/0 to 8 by m1
+        committed account/0=4
+        -> read account/0
+        events account/0 0:barrier 1:deposited5@1#0<7 4:barrier
+        -> stop reading account/0
+        -> open account/0 at 8
+    """)
+
+
 def _reads(stage: Stage, events: str, *, stable: str = "committed 1 log 0..9", barrier: int = 4) -> str:
     stage.play(f"""
         assigned account/0
@@ -260,7 +292,7 @@ def test_a_recreated_topic_is_seen_also_where_our_barrier_has_the_offset_of_the_
     assert "wrote its barrier at offset 0, and it is no longer" in said
 
 
-def test_recovery_that_reads_nothing_for_too_long_halts(stage: Stage) -> None:
+def test_recovery_that_reads_nothing_for_too_long_asks_what_holds_it_back_and_halts(stage: Stage) -> None:
     stage.play("""
         assigned account/0
         -> ask account/0 #1
@@ -272,11 +304,14 @@ def test_recovery_that_reads_nothing_for_too_long_halts(stage: Stage) -> None:
         events account/0 0:barrier
         tick 29
         tick 2
+        -> find blocker of account/0
+        tick 1
+        log-refused account/0 record 5 of another program's transaction
         -> stop reading account/0
         -> pause account/0
         -> halt account/0
     """)
-    assert "before its own barrier at offset 9" in stage.halts["account/0"]
+    assert stage.halts == {"account/0": "record 5 of another program's transaction"}
 
 
 def test_a_rebalance_during_recovery_stops_only_the_readers_of_what_left(stage: Stage) -> None:

@@ -27,9 +27,11 @@ from eventsrc.engine.effects import (
     Effect,
     EventsPolled,
     FetchStableOffset,
+    FindBlocker,
     Halt,
     Input,
     Instant,
+    LogRefused,
     Lost,
     Open,
     Pause,
@@ -437,6 +439,8 @@ class Worker:
                 self.fetching.pop(key, None)
             case SendAnswers(answers):
                 self.answers += answers
+            case FindBlocker(key, words):
+                self.inbox.append(LogRefused(key, words))
             case Halt():
                 self.halted.append(effect)
             case ReloadSchemas():
