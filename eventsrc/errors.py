@@ -19,7 +19,7 @@ class EventsrcError(Exception):
 # ---- to applications
 
 
-class Rejected(EventsrcError):  # noqa: N818 - an answer of the domain, not a fault: it reads `raise Rejected("...")`
+class Rejected(EventsrcError):
     """Raised by a handler: the command is refused. No event, the command is done, the caller is told why.
 
     `details` are JSON scalars; anything else is turned into text by `str`.

@@ -382,8 +382,7 @@ def test_the_caller_is_told_where_it_is_known_who_asked() -> None:
     desk.decide(command_value(Deposit(-1), "c"))
     (answer,) = desk.answers
     assert (answer.status, answer.reason, answer.command_id) == ("failed", "constraint", command_id("c"))
-    assert answer.details["topic"] == "shop.account.commands"
-    assert (answer.details["partition"], answer.details["offset"]) == (0, 0)
+    assert answer.details["dead_letter"] == "dead letter of shop.account.commands/0 offset 0"
 
 
 def test_a_command_isolated_for_ending_the_process_is_set_aside_without_its_handler() -> None:
