@@ -226,10 +226,11 @@ class ReloadSchemas:
 
 @dataclass(frozen=True, slots=True)
 class FindBlocker:
-    """A recovery reads nothing: find out what holds its reader back, and report it as LogRefused with these words
-    before what was found."""
+    """A recovery reads nothing: find out what holds its reader back, and report it as TakeoverRefused with these
+    words before what was found."""
 
     partition: PartitionKey
+    attempt: int
     words: str
 
 

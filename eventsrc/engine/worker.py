@@ -147,7 +147,9 @@ class WorkerEngine:
                 return self._takeovers.fenced_off(happened, at) + self._advance(at)
             case TakeoverRefused():
                 ownership = self._takeovers.current_attempt(happened.partition, happened.attempt)
-                return self._halt(ownership, happened.reason) if ownership is not None else []
+                if ownership is None or ownership.phase in (Phase.OPEN, Phase.WAITING):
+                    return []  # it went on meanwhile
+                return self._halt(ownership, happened.reason)
             case LogRefused():
                 refused = self.owned.get(happened.partition)
                 return [] if refused is None or refused.phase is Phase.HALTED else self._halt(refused, happened.reason)
@@ -376,7 +378,7 @@ class WorkerEngine:
             if ownership.phase is Phase.READING and stalled_s > self.pipeline.settings.recovery_stall_deadline:
                 ownership.progress_s = at.monotonic_s
                 words = f"recovery has read nothing for {stalled_s:.0f} s before its own barrier at offset {ownership.term},"
-                effects.append(FindBlocker(ownership.key, words))
+                effects.append(FindBlocker(ownership.key, ownership.attempt, words))
         return effects + self._advance(at)
 
     def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:

@@ -40,6 +40,7 @@ from eventsrc.engine.effects import (
     ShutdownRequested,
     StartReading,
     StopReading,
+    TakeoverRefused,
     Ticked,
     TransactionInDoubt,
 )
@@ -259,8 +260,8 @@ class Driver:
                     self._replace_producer(reason)
                 case ReloadSchemas():
                     self._engine.catalog.reload()
-                case FindBlocker(partition, words):
-                    self._find_blocker(partition, words)
+                case FindBlocker(partition, attempt, words):
+                    self._find_blocker(partition, attempt, words)
                 case Halt(partition, reason):
                     logger.error("partition %s is halted: %s. Other partitions run on", partition, reason)
                 case _:
@@ -311,11 +312,11 @@ class Driver:
 
         threading.Thread(target=start, name="eventsrc-producer-start", daemon=True).start()
 
-    def _find_blocker(self, partition: PartitionKey, words: str) -> None:
+    def _find_blocker(self, partition: PartitionKey, attempt: int, words: str) -> None:
         """In a thread: it asks the broker several times, and the partition that is held back waits anyway."""
 
         def find() -> None:
-            self.post(LogRefused(partition, f"{words} {self._describe_blocker(partition)}"))
+            self.post(TakeoverRefused(partition, attempt, f"{words} {self._describe_blocker(partition)}"))
 
         threading.Thread(target=find, name="eventsrc-blocker", daemon=True).start()
 

@@ -193,8 +193,8 @@ class Stage:
                 return "answer " + " ".join(f"{each.status}@{each.sequence}" for each in answers)
             case ReloadSchemas():
                 return "reload schemas"
-            case FindBlocker(key):
-                return f"find blocker of {key}"
+            case FindBlocker(key, attempt):
+                return f"find blocker of {key} #{attempt}"
             case Halt(key, reason):
                 self.halts[str(key)] = reason
                 return f"halt {key}"

@@ -304,14 +304,31 @@ def test_recovery_that_reads_nothing_for_too_long_asks_what_holds_it_back_and_ha
         events account/0 0:barrier
         tick 29
         tick 2
-        -> find blocker of account/0
+        -> find blocker of account/0 #1
         tick 1
-        log-refused account/0 record 5 of another program's transaction
+        refused account/0 #1 record 5 of another program's transaction
         -> stop reading account/0
         -> pause account/0
         -> halt account/0
     """)
     assert stage.halts == {"account/0": "record 5 of another program's transaction"}
+
+
+def test_what_held_a_recovery_back_halts_nothing_once_the_recovery_went_on(stage: Stage) -> None:
+    stage.play("""
+        assigned account/0
+        -> ask account/0 #1
+        stable account/0 #1 committed none log 0..0
+        -> commit barriers account/0 to 0 by m1
+        committed account/0=9
+        -> read account/0
+        tick 31
+        -> find blocker of account/0 #1
+        events account/0 0:barrier 9:barrier
+        -> stop reading account/0
+        -> open account/0 at 0
+        refused account/0 #1 record 5 of another program's transaction
+    """)
 
 
 def test_a_rebalance_during_recovery_stops_only_the_readers_of_what_left(stage: Stage) -> None:

@@ -31,7 +31,6 @@ from eventsrc.engine.effects import (
     Halt,
     Input,
     Instant,
-    LogRefused,
     Lost,
     Open,
     Pause,
@@ -44,6 +43,7 @@ from eventsrc.engine.effects import (
     StableOffsetFetched,
     StartReading,
     StopReading,
+    TakeoverRefused,
     Ticked,
     TransactionAborted,
     TransactionCommitted,
@@ -439,8 +439,8 @@ class Worker:
                 self.fetching.pop(key, None)
             case SendAnswers(answers):
                 self.answers += answers
-            case FindBlocker(key, words):
-                self.inbox.append(LogRefused(key, words))
+            case FindBlocker(key, attempt, words):
+                self.inbox.append(TakeoverRefused(key, attempt, words))
             case Halt():
                 self.halted.append(effect)
             case ReloadSchemas():
