@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         with contextlib.ExitStack() as cleanup:
-            _run(wanted, cleanup)
+            kept = _run(wanted, cleanup)
     except KeyboardInterrupt:
         print("\ninterrupted; everything that was started is stopped", file=sys.stderr)
         return 130
@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     finally:
         signal.signal(signal.SIGTERM, before)
-    say("done", f"in {time.monotonic() - began:.1f} s; what was started is stopped", f"log kept in {wanted.state_dir}")
+    say("done", f"in {time.monotonic() - began:.1f} s; what was started is stopped")
+    if kept:
+        say("next", f"eventsrc dev {APP} --state-dir {wanted.state_dir}   (the same accounts, to play with)")
     return 0
 
 
@@ -79,7 +81,8 @@ def say(what: str, *facts: str) -> None:
     print(f"  {what:<10}{'   '.join(facts)}", flush=True)
 
 
-def _run(wanted: argparse.Namespace, cleanup: contextlib.ExitStack) -> None:
+def _run(wanted: argparse.Namespace, cleanup: contextlib.ExitStack) -> bool:
+    """Whether the log is kept in the state directory: it is where Kafka was started here."""
     state_dir: Path = wanted.state_dir.absolute()
     stack = LocalStack(state_dir, report=lambda line: say("", line))
     cleanup.callback(stack.stop)
@@ -107,6 +110,7 @@ def _run(wanted: argparse.Namespace, cleanup: contextlib.ExitStack) -> None:
     if verdict.problems:
         raise DemoFailed(_problem_text(verdict.problems, workers.logs))
     _show_timeline(f"alice-{run}", environment)
+    return services.kafka is not None and services.kafka.origin == "started"
 
 
 def _show_services(services: Services) -> None:
