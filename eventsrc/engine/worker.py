@@ -310,7 +310,8 @@ class WorkerEngine:
             self._hold_until_s = at.monotonic_s + min(1.0, 0.05 * 2 ** (self._aborts_in_a_row - FREE_ABORTS))
 
     def _halve(self, batch: Batch) -> None:
-        self._record_limit = max(1, min(self._record_limit, batch.commands or 1) // 2)
+        if batch.kind is BatchKind.COMMANDS:  # a barrier says nothing of how much is too much
+            self._record_limit = max(1, min(self._record_limit, batch.commands) // 2)
 
     def _take_back_all(self, batch: Batch) -> list[Effect]:
         """Undo the batch ahead, then this one: newest first. Each partition is read again from where they began."""

@@ -184,6 +184,20 @@ def test_a_barrier_in_doubt_begins_again_with_another_producer(stage: Stage) -> 
     """)
 
 
+def test_a_barrier_that_took_too_long_says_nothing_of_how_large_a_batch_may_be(stage: Stage) -> None:
+    stage.play("""
+        assigned account/0
+        -> ask account/0 #1
+        stable account/0 #1 committed 2 log 0..9
+        -> commit barriers account/0 to 2 by m1
+        in-doubt late
+        -> replace producer
+        -> pause account/0
+        -> ask account/0 #2
+    """)
+    assert stage.engine.record_limit == stage.limits.records
+
+
 def test_reading_goes_on_until_our_own_barrier_whatever_else_is_read(stage: Stage) -> None:
     """Another's barrier, and what a deposed owner wrote below ours, do not end it."""
     stage.play("""
