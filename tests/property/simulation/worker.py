@@ -66,7 +66,7 @@ from tests.property.simulation.cluster import (
 from tests.property.simulation.group import ExpelledError, Proof, StaleMemberError
 from tests.unit.engine.shop import Record, catalog, commands_topic_of, pipeline
 
-TICK_S = 0.1
+TICK_S = 0.05
 Outcome = TransactionCommitted | TransactionAborted | TransactionInDoubt
 Decision = Generator[None, None, Outcome]
 Produced = tuple[bytes | None, bytes | None, int]
