@@ -6,12 +6,14 @@ decided yet; the undo logs of those batches lead back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventsrc.clock import HybridClock
 from eventsrc.engine.batch import Section
 from eventsrc.engine.counts import Counts
+from eventsrc.engine.records import ConsumedRecord
 from eventsrc.model.position import Offset, Position
 
 if TYPE_CHECKING:
@@ -53,6 +55,27 @@ class Partition:
     counts: Counts = field(default_factory=Counts)
     last_event_offset: Offset | None = None
     waiting_for: UnknownSchemaHere | None = None
+    _sought: bool = True
+    _gap_seen_at: Position | None = None
+
+    def reopened(self) -> Position:
+        """The partition is to be read from its position again; returns that."""
+        self._sought = True
+        return self.position
+
+    def follows(self, records: Sequence[ConsumedRecord]) -> bool:
+        """Whether what a poll brought may be decided.
+
+        False where the first records after a seek begin behind the position: the client has skipped commands, or
+        there are none between (a transaction marker, an aborted record). Sought once more, the second answer counts."""
+        if not self._sought:
+            return True
+        first = next((offset for record in records if (offset := record.offset() or 0) >= self.position), self.position)
+        if first == self.position or self._gap_seen_at == self.position:
+            self._sought = False
+            return True
+        self._gap_seen_at = self.position
+        return False
 
     def section(self) -> Section:
         """An empty part of a batch, beginning where this partition now stands."""
@@ -67,6 +90,7 @@ class Partition:
             else:
                 restore(instance, before)
         self.position = section.start
+        self._sought = True
         self.counts = section.counts_before
         self.waiting_for = None
         return len(section.undo)

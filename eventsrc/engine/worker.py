@@ -176,12 +176,15 @@ class WorkerEngine:
             if ownership is None or ownership.phase is not Phase.OPEN or ownership.partition is None:
                 continue  # fetched before it was paused, or left: its owner reads it again
             partition = ownership.partition
+            if not partition.follows(records):
+                effects.append(Open(key, partition.reopened()))
+                continue
             decider = SectionDecider(partition, batch, limits, self.surroundings, at.wall_us)
             taken = decider.run(records, self.clock_s, deadline_s)
             if partition.waiting_for is not None:
                 effects += self._wait_for_schema(ownership, at)
             elif taken < len(records):
-                effects.append(Open(key, partition.position))  # the batch is full: read the rest again
+                effects.append(Open(key, partition.reopened()))  # the batch is full: read the rest again
         for section in batch.sections.values():
             partition = self._partition(section)
             section.note = write_note(self.owner, partition.term, partition.counts)
@@ -397,7 +400,7 @@ class WorkerEngine:
         ):
             self.surroundings.given_up.add(waiting.fingerprint)
         partition.waiting_for = None
-        return [Open(ownership.key, partition.position)]
+        return [Open(ownership.key, partition.reopened())]
 
     def _halt(self, ownership: Ownership, reason: str) -> list[Effect]:
         """Stop this partition loudly. What it decided and did not commit goes back; nothing more is written for it."""

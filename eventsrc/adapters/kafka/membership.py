@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.errors import translate
@@ -74,6 +74,7 @@ class GroupMembership:
         self._listener = listener
         self._on_partition_error = on_partition_error
         self._assigned: set[PartitionKey] = set()
+        self._opened: set[PartitionKey] = set()
         self._sought: dict[PartitionKey, Position] = {}
         self.consumer = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
         self.consumer.subscribe(
@@ -123,6 +124,7 @@ class GroupMembership:
         try:
             self.consumer.seek(place)
             self.consumer.resume([place])
+            self._opened.add(key)
         except KafkaException as exception:
             self._on_partition_error(key, f"seeking the commands topic to offset {position}: {exception.args[0].str()}")
 
@@ -150,7 +152,7 @@ class GroupMembership:
         """Leave. A static member keeps its partitions until its session ends, or it comes back."""
         self.consumer.close()
 
-    def _place(self, key: PartitionKey, offset: int = OFFSET_END) -> TopicPartition:
+    def _place(self, key: PartitionKey, offset: int = 0) -> TopicPartition:
         return TopicPartition(self._topics[key.aggregate], key.number, offset)
 
     def _failed(self, message: Message) -> None:
@@ -160,7 +162,7 @@ class GroupMembership:
         if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL) or error.fatal():
             raise Fenced(f"another process took over this worker's instance id: {error.str()}")
         key = self._keys.get((message.topic(), message.partition()))
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and key is not None:
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and key in self._opened:
             self._on_partition_error(
                 key,
                 f"the commands topic does not hold the offset to read next ({error.str()}): it was truncated, or deleted and "
@@ -176,6 +178,8 @@ class GroupMembership:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         keys = self._named(partitions)
+        # At an absolute offset, paused, and sought when the partition opens. Not at the logical END: its look-up may
+        # be answered, or repeated, after the seek, and takes the partition to the end over everything in between.
         places = [self._place(key) for key in keys]
         consumer.incremental_assign(places)
         if places:
@@ -204,3 +208,4 @@ class GroupMembership:
         for key in keys:
             self._keys.pop((self._topics[key.aggregate], key.number), None)
             self._sought.pop(key, None)
+            self._opened.discard(key)
