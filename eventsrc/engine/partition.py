@@ -71,7 +71,7 @@ class Partition:
         if not self._sought:
             return True
         first = next((offset for record in records if (offset := record.offset() or 0) >= self.position), self.position)
-        if first == self.position or self._gap_seen_at == self.position:
+        if self.position in (first, self._gap_seen_at):
             self._sought = False
             return True
         self._gap_seen_at = self.position

@@ -51,8 +51,8 @@ _COMMON = {
     "log.initial.task.delay.ms": "500",
     "log.retention.check.interval.ms": "5000",
     # After a SIGKILL the controller waits for the old session: 10.7 s to restart with the defaults, 2.5 s so.
-    "broker.session.timeout.ms": "1500",
-    "broker.heartbeat.interval.ms": "300",
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "4",
 }
