@@ -101,7 +101,7 @@ class SectionDecider:
             record = records[done]
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
-            mark, applying = len(output), False
+            mark, mark_size, applying = len(output), size, False
             try:
                 instance = live.get(key)
                 if instance is None:
@@ -177,6 +177,7 @@ class SectionDecider:
                 if before:  # the handler was called
                     compiled.restore(instance, before)
                     del output[mark:]
+                    size = mark_size
                     if isinstance(failure, Rejected) and not applying:  # an @apply method cannot reject: it failed
                         counts.rejected += 1
                         self._answer(meta, "rejected", before[-2], failure.reason, failure.details)

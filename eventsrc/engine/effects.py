@@ -45,7 +45,8 @@ class Lost:
 @dataclass(frozen=True, slots=True)
 class StableOffsetFetched:
     """No earlier owner can commit anything for this partition any more. `committed` is None where the group never
-    committed one; `log_start` and `log_end` are of the commands partition; `note` is the committed metadata."""
+    committed one; `log_start` and `log_end` are of the commands partition, `events_start` and
+    `events_end` of the events partition; `note` is the committed metadata."""
 
     partition: PartitionKey
     attempt: int
@@ -54,6 +55,8 @@ class StableOffsetFetched:
     note: str | None
     log_start: Position
     log_end: Position
+    events_start: Position | None = None
+    events_end: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class PartitionFold:
     highest_source: int | None = None
     last_time: int = 0
     last_barrier: Barrier | None = None
-    earlier_barrier: Barrier | None = None
+    last_writer: Barrier | None = None
     barriers: set[int] = field(default_factory=set)
     events: int = 0
     ignored: int = 0
@@ -147,7 +147,7 @@ class PartitionFold:
             raise LogInconsistent(f"the control record at offset {offset} cannot be read: {unreadable}") from unreadable
         if isinstance(control, Barrier):
             self.highest_term = offset
-            self.earlier_barrier, self.last_barrier = self.last_barrier, control
+            self.last_barrier = control
             self.barriers.add(offset)
             for identity, left in self._unfinished.items():
                 raise self._half(identity, left)
@@ -203,6 +203,7 @@ class PartitionFold:
             self.highest_source = meta.source_offset
         self.last_time = max(self.last_time, meta.time)
         self.events += 1
+        self.last_writer = self.last_barrier
         return Recorded(event, sequence, offset, meta)
 
     def _read(self, offset: int, identity: bytes, sequence: int, value: bytes) -> tuple[EventMeta, Any]:

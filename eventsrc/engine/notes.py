@@ -9,6 +9,7 @@ import json
 from typing import NamedTuple
 
 from eventsrc.engine.counts import Counts
+from eventsrc.errors import InvalidSettings
 
 NOTE_BYTES = 512
 
@@ -21,20 +22,40 @@ class Owner(NamedTuple):
     deployment: str = ""
 
 
+class TopicIds(NamedTuple):
+    """Kafka's own ids of an aggregate's two topics: a recreated topic has another."""
+
+    commands: str
+    events: str
+
+
 class Note(NamedTuple):
-    """Of an earlier owner. `term` is None in what no barrier stood behind."""
+    """Of an earlier owner. `term` is None in what no barrier stood behind, `topics` where it did not say."""
 
     instance: str
     transactional_id: str
     term: int | None
+    topics: TopicIds | None = None
 
 
-def write_note(owner: Owner, term: int | None, counts: Counts) -> str:
+def check_note_fits(owner: Owner) -> None:
+    """Raises InvalidSettings where the longest note of this owner would be longer than the coordinator is promised."""
+    long = 2**63 - 1
+    size = len(write_note(owner, long, Counts(long, long, long, long, long), TopicIds("x" * 22, "x" * 22)))
+    if size > NOTE_BYTES:
+        raise InvalidSettings(
+            f"group id and instance id are {size - NOTE_BYTES} characters too long together for the metadata of committed "
+            f"offsets ({NOTE_BYTES} bytes): shorten --instance-id ({owner.instance}) or group_id"
+        )
+
+
+def write_note(owner: Owner, term: int | None, counts: Counts, topics: TopicIds | None = None) -> str:
     """JSON of at most 512 bytes: the committed offset's metadata."""
+    named = "" if topics is None else f',"topics":{{"commands":"{topics.commands}","events":"{topics.events}"}}'
     return (
         f'{{"instance":{json.dumps(owner.instance)},"transactional_id":{json.dumps(owner.transactional_id)},'
         f'"term":{"null" if term is None else term},"counts":{{"applied":{counts.applied},"rejected":{counts.rejected},'
-        f'"empty":{counts.empty},"duplicate":{counts.duplicate},"dead":{counts.dead}}}}}'
+        f'"empty":{counts.empty},"duplicate":{counts.duplicate},"dead":{counts.dead}}}{named}}}'
     )
 
 
@@ -49,4 +70,11 @@ def read_note(text: str | None) -> Note | None:
     instance, transactional_id, term = found.get("instance"), found.get("transactional_id"), found.get("term")
     if not isinstance(instance, str) or not isinstance(transactional_id, str):
         return None
-    return Note(instance, transactional_id, term if isinstance(term, int) else None)
+    return Note(instance, transactional_id, term if isinstance(term, int) else None, _read_topics(found.get("topics")))
+
+
+def _read_topics(found: object) -> TopicIds | None:
+    if not isinstance(found, dict):
+        return None
+    commands, events = found.get("commands"), found.get("events")
+    return TopicIds(commands, events) if isinstance(commands, str) and isinstance(events, str) else None

@@ -7,9 +7,9 @@ may be missing. Where it is, the partition halts and says what to do; it never g
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
 
 from eventsrc.engine.fold import PartitionFold
+from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.takeover import Ownership
 from eventsrc.errors import LogInconsistent
 from eventsrc.model.position import Position
@@ -17,15 +17,10 @@ from eventsrc.model.position import Position
 logger = logging.getLogger("eventsrc.engine")
 
 
-class TopicIds(NamedTuple):
-    """Kafka's own ids of an aggregate's two topics: a recreated topic has another."""
-
-    commands: str
-    events: str
-
-
-def verify_stable_offset(ownership: Ownership) -> None:
-    """Before the barrier. Raises LogInconsistent where commands between the committed offset and the log are gone."""
+def verify_stable_offset(ownership: Ownership, ids: TopicIds) -> None:
+    """Before anything is written, so that a refusal stands at every later start too. Raises LogInconsistent where a
+    topic is not the one that the last owner knew, or where commands or events are gone."""
+    _same_topics(ownership, ids)
     committed = ownership.committed
     if committed is None:
         return
@@ -47,7 +42,7 @@ def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) ->
 
     Raises LogInconsistent where the events topic is not the one earlier owners wrote to.
     """
-    _same_topics(ownership, fold, ids)
+    _same_log(ownership, fold, ids)
     position = ownership.resume_from
     if (
         ownership.committed is None
@@ -74,9 +69,33 @@ def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) ->
     return position
 
 
-def _same_topics(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
+def _same_topics(ownership: Ownership, ids: TopicIds) -> None:
     earlier = ownership.earlier
-    own = ownership.term
+    if earlier is not None and earlier.topics is not None and earlier.topics != ids:
+        what, then, now = next(
+            (name, then, now)
+            for name, then, now in zip(("commands", "events"), earlier.topics, ids, strict=True)
+            if then != now
+        )
+        raise LogInconsistent(
+            f"the {what} topic is another one (topic id {now}) than instance {earlier.instance} knew (topic id {then}): it was "
+            f"deleted and made anew. {_ACCEPT}"
+        )
+    if ownership.events_start is not None and ownership.events_start > 0:
+        raise LogInconsistent(
+            f"the events topic begins at offset {ownership.events_start}: history below it was deleted (a retention, or "
+            "kafka-delete-records). Stop the workers; restore the topic, or start under another pipeline name"
+        )
+    end = ownership.events_end
+    if earlier is not None and earlier.term is not None and end is not None and earlier.term >= end:
+        raise LogInconsistent(
+            f"instance {earlier.instance} wrote its barrier at offset {earlier.term}, and the events topic ends at {end}: it was "
+            f"truncated, or deleted and made anew. {_ACCEPT}"
+        )
+
+
+def _same_log(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
+    earlier, own = ownership.earlier, ownership.term
     if (
         earlier is not None
         and earlier.term is not None
@@ -84,18 +103,18 @@ def _same_topics(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> No
     ):
         raise LogInconsistent(
             f"instance {earlier.instance} wrote its barrier at offset {earlier.term}, and it is no longer in the events "
-            "topic: the topic was truncated, or deleted and made anew. Stop the workers; restore the topic from its copy, "
-            "or start under another pipeline name"
+            f"topic: the topic was truncated, or deleted and made anew. {_ACCEPT}"
         )
-    before = fold.earlier_barrier
-    if before is None:
-        return
-    for what, then, now in (
-        ("events", before.events_topic_id, ids.events),
-        ("commands", before.commands_topic_id, ids.commands),
-    ):
-        if then != now:
-            raise LogInconsistent(
-                f"the {what} topic is another one (topic id {now}) than the last owner's (topic id {then}): it was deleted and "
-                "made anew. Stop the workers; restore the topic from its copy, or start under another pipeline name"
-            )
+    writer = fold.last_writer
+    if writer is not None and writer.commands_topic_id != ids.commands:
+        raise LogInconsistent(
+            f"the commands topic is another one (topic id {ids.commands}) than the one whose commands made the last events "
+            f"(topic id {writer.commands_topic_id}): its offsets mean nothing here. Stop the workers; start under another "
+            "pipeline name"
+        )
+
+
+_ACCEPT = (
+    "Stop the workers; restore the topic, or start under another pipeline name. If it was restored from a copy on purpose, "
+    "delete the group's offsets of the commands topic (kafka-consumer-groups.sh --delete-offsets) and start again"
+)

@@ -93,6 +93,8 @@ class Ownership:
     committed: Position | None = None
     log_start: Position = _START
     log_end: Position = _START
+    events_start: Position | None = None
+    events_end: Position | None = None
     earlier: Note | None = None
     barrier_key: bytes = b""
     term: int | None = None

@@ -30,9 +30,9 @@ from eventsrc.engine.effects import (
     TransactionCommitted,
 )
 from eventsrc.engine.fold import PartitionFold
-from eventsrc.engine.notes import Owner, read_note
+from eventsrc.engine.notes import Owner, TopicIds, read_note
 from eventsrc.engine.partition import Partition, PartitionKey
-from eventsrc.engine.recovery import TopicIds, resume_position, verify_stable_offset
+from eventsrc.engine.recovery import resume_position, verify_stable_offset
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.errors import LogInconsistent, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
@@ -87,11 +87,12 @@ class Takeovers:
         ownership.proof = fetched.metadata
         ownership.committed = fetched.committed
         ownership.log_start, ownership.log_end = fetched.log_start, fetched.log_end
+        ownership.events_start, ownership.events_end = fetched.events_start, fetched.events_end
         ownership.earlier = read_note(fetched.note)
         ownership.resume_from = fetched.log_start if fetched.committed is None else fetched.committed
         ownership.progress_s = at.monotonic_s
         try:
-            verify_stable_offset(ownership)
+            verify_stable_offset(ownership, self.topic_ids[ownership.key.aggregate])
         except LogInconsistent as wrong:
             return self.halt(ownership, str(wrong))
         ownership.on(PhaseEvent.STABLE_OFFSET)
@@ -121,7 +122,9 @@ class Takeovers:
             ownership.resume_from,
             at.wall_us,
         )
-        section = Section(ownership.key, ownership.resume_from, ownership.resume_from, attempt=ownership.attempt)
+        section = Section(
+            ownership.key, ownership.resume_from, ownership.resume_from, attempt=ownership.attempt, topics=ids
+        )
         section.records.append((ownership.barrier_key, write_barrier(barrier), at.wall_us // 1000))
         return section
 

@@ -44,9 +44,8 @@ from eventsrc.engine.effects import (
     TransactionCommitted,
     TransactionInDoubt,
 )
-from eventsrc.engine.notes import Owner, write_note
+from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import Partition, PartitionKey, UnknownSchemaHere
-from eventsrc.engine.recovery import TopicIds
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
 from eventsrc.engine.transaction import TransactionEvent, TransactionLane, TransactionState
@@ -56,6 +55,8 @@ logger = logging.getLogger("eventsrc.engine")
 
 FREE_ABORTS = 2
 SETTLED_AFTER_S = 5.0
+
+_ON_THE_WAY = (Phase.FENCING, Phase.CLAIMING, Phase.READING)
 
 
 @dataclass(slots=True)
@@ -122,9 +123,7 @@ class WorkerEngine:
     @property
     def recovering(self) -> bool:
         """A partition of ours is on its way to being open, or none has been assigned yet."""
-        return not self.owned or any(
-            each.phase in (Phase.FENCING, Phase.CLAIMING, Phase.READING) for each in self.owned.values()
-        )
+        return not self.owned or any(each.phase in _ON_THE_WAY for each in self.owned.values())
 
     def step(self, happened: Input, at: Instant) -> list[Effect]:
         """Take one input; returns the effects to perform, in order."""
@@ -187,7 +186,9 @@ class WorkerEngine:
                 effects.append(Open(key, partition.reopened()))  # the batch is full: read the rest again
         for section in batch.sections.values():
             partition = self._partition(section)
-            section.note = write_note(self.owner, partition.term, partition.counts)
+            section.note = write_note(
+                self.owner, partition.term, partition.counts, self.topic_ids[partition.key.aggregate]
+            )
         if batch.sections:
             if self.lane.ahead is not None:
                 raise AssertionError("commands were polled while a batch was already ahead")
@@ -379,10 +380,14 @@ class WorkerEngine:
             effects += self._retry_schema(ownership, at)
         for ownership in self.owned.values():
             stalled_s = at.monotonic_s - ownership.progress_s
-            if ownership.phase is Phase.READING and stalled_s > self.pipeline.settings.recovery_stall_deadline:
-                ownership.progress_s = at.monotonic_s
+            if ownership.phase not in _ON_THE_WAY or stalled_s <= self.pipeline.settings.recovery_stall_deadline:
+                continue
+            ownership.progress_s = at.monotonic_s
+            if ownership.phase is Phase.READING:
                 words = f"recovery has read nothing for {stalled_s:.0f} s before its own barrier at offset {ownership.term},"
                 effects.append(FindBlocker(ownership.key, ownership.attempt, words))
+            else:
+                logger.warning("partition %s is %s for %.0f s", ownership.key, ownership.phase.value, stalled_s)
         return effects + self._advance(at)
 
     def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:

@@ -85,7 +85,7 @@ class Driver:
         self,
         engine: WorkerEngine,
         start_producer: Callable[[bytes | None], Transactions],
-        describe_blocker: Callable[[PartitionKey], str],
+        describe_blocker: Callable[[PartitionKey], str | None],
         stopping: threading.Event,
         *,
         drain_s: float,
@@ -316,7 +316,9 @@ class Driver:
         """In a thread: it asks the broker several times, and the partition that is held back waits anyway."""
 
         def find() -> None:
-            self.post(TakeoverRefused(partition, attempt, f"{words} {self._describe_blocker(partition)}"))
+            found = self._describe_blocker(partition)
+            if found is not None:
+                self.post(TakeoverRefused(partition, attempt, f"{words} {found}"))
 
         threading.Thread(target=find, name="eventsrc-blocker", daemon=True).start()
 

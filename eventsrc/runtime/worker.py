@@ -37,9 +37,8 @@ from eventsrc.codec import schema_files
 from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.decide import Limits, Surroundings
 from eventsrc.engine.effects import LogRefused
-from eventsrc.engine.notes import Owner
+from eventsrc.engine.notes import Owner, TopicIds, check_note_fits
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.engine.recovery import TopicIds
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import Fenced, WorkerError
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
@@ -79,6 +78,7 @@ class _Worker:
         self._commands = {name: commands_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._events = {name: events_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._dead_letter = dead_letter_topic(pipeline.name)
+        check_note_fits(self._owner)
         self._group = GroupQueries(self._common, group_id)
         self._record = CrashRecord(slot.directory)
         self._stopping = stopping
@@ -151,13 +151,14 @@ class _Worker:
                 self._common,
                 of.group_id,
                 self._commands,
+                self._events,
                 self._owner.transactional_id,
                 driver.post,
             ),
             self._record,
         )
 
-    def _describe_blocker(self, key: PartitionKey) -> str:
+    def _describe_blocker(self, key: PartitionKey) -> str | None:
         return describe_blocker(self._common, self._pipeline.settings.group_id, self._events[key.aggregate], key.number)
 
     def _check_identity(self, proof: bytes) -> None:

@@ -56,9 +56,8 @@ from eventsrc.engine.effects import (
     TransactionCommitted,
     TransactionInDoubt,
 )
-from eventsrc.engine.notes import Owner, write_note
+from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.engine.recovery import TopicIds
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.model.position import Offset, Position
 from tests.unit.engine.shop import (
@@ -134,12 +133,17 @@ class Stage:
         return batch
 
     def _stable(self, words: list[str], metadata: str) -> Input:
-        """`K #attempt committed N|none log A..B [term T]`"""
+        """`K #attempt committed N|none log A..B [events A..B] [term T [recreated]]`"""
         key, attempt, _, committed, _, log, *rest = words
         start, end = (Position(int(number)) for number in log.split(".."))
-        note = write_note(Owner("host-9", "shop-host-9"), int(rest[1]), Counts()) if rest else None
+        events: tuple[Position | None, Position | None] = (None, None)
+        if rest[:1] == ["events"]:
+            low, high = (Position(int(number)) for number in rest[1].split(".."))
+            events, rest = (low, high), rest[2:]
+        topics = TopicIds("commands-1", "events-0") if rest[2:] == ["recreated"] else None
+        note = write_note(Owner("host-9", "shop-host-9"), int(rest[1]), Counts(), topics) if rest else None
         position = None if committed == "none" else Position(int(committed))
-        return StableOffsetFetched(_key(key), int(attempt[1:]), metadata, position, note, start, end)
+        return StableOffsetFetched(_key(key), int(attempt[1:]), metadata, position, note, start, end, *events)
 
     def _refused(self, words: list[str], metadata: str) -> Input:
         return TakeoverRefused(_key(words[0]), int(words[1][1:]), " ".join(words[2:]))
@@ -237,8 +241,8 @@ def _command(key: PartitionKey, offset: int, what: str) -> Record:
 def _event(key: PartitionKey, offset: int, what: str) -> Record:
     """`barrier`, `barrier!` (of other topics), `deposited5@sequence#term<source`, `unknown@sequence#term`."""
     if what.startswith("barrier"):
-        events = "another" if what.endswith("!") else _IDS[key.aggregate].events
-        barrier = Barrier("host-9", "shop-host-9", "", events, _IDS[key.aggregate].commands, 0, WALL_US)
+        ids = TopicIds("another", "another") if what.endswith("!") else _IDS[key.aggregate]
+        barrier = Barrier("host-9", "shop-host-9", "", ids.events, ids.commands, 0, WALL_US)
         return Record(offset, barrier_key(uuid.uuid4()), write_barrier(barrier), key.number)
     what, _, source = what.partition("<")
     what, _, term = what.partition("#")

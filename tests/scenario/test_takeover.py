@@ -288,11 +288,34 @@ def _reads(stage: Stage, events: str, *, stable: str = "committed 1 log 0..9", b
         ("0:barrier 4:deposited5@1#0<1", "where our own barrier was written, is another"),
         ("0:barrier 6:deposited5@1#0<1", "was not in the log when offset 6 was read"),
         ("0:barrier 1:deposited5@1#0<70 4:barrier", "events exist up to command offset 70"),
-        ("0:barrier! 4:barrier", "the events topic is another one"),
+        ("0:barrier! 1:deposited5@1#0<0 4:barrier", "the commands topic is another one"),
     ],
 )
 def test_a_log_that_contradicts_itself_halts_the_partition(stage: Stage, events: str, said: str) -> None:
     assert said in _reads(stage, events)
+
+
+@pytest.mark.parametrize(
+    ("stable", "said"),
+    [
+        ("log 0..9 term 0 recreated", "the events topic is another one (topic id events-1)"),
+        ("log 0..9 events 7..20 term 8", "the events topic begins at offset 7"),
+        ("log 0..9 events 0..4 term 8", "wrote its barrier at offset 8, and the events topic ends at 4"),
+    ],
+)
+def test_another_log_is_refused_before_anything_is_written_so_that_every_later_start_refuses_it_too(
+    stage: Stage, stable: str, said: str
+) -> None:
+    for attempt in (1, 2):
+        stage.play(f"""
+            assigned account/0
+            -> ask account/0 #{attempt}
+            stable account/0 #{attempt} committed 5 {stable}
+            -> pause account/0
+            -> halt account/0
+            revoked account/0
+        """)
+        assert said in stage.halts.pop("account/0")
 
 
 def test_a_recreated_events_topic_lacks_the_barrier_of_the_last_owner(stage: Stage) -> None:

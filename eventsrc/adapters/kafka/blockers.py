@@ -9,17 +9,21 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config
 
+logger = logging.getLogger("eventsrc.kafka")
+
 TIMEOUT_S = 5.0
 
 
-def describe_blocker(common: Config, group_id: str, topic: str, number: int) -> str:
-    """A sentence on what a reader of this partition waits for. Never raises: what is not known is left out."""
+def describe_blocker(common: Config, group_id: str, topic: str, number: int) -> str | None:
+    """What a reader of this partition waits for; None where no open transaction holds it back, or Kafka does not
+    answer: then there is nothing to do but to wait."""
     try:
         record = _record_at_last_stable_offset(common, group_id, topic, number)
     except KafkaException as exception:
-        return f"and asking why failed: {exception.args[0].str()}"
+        logger.warning("asking what holds back %s/%d failed: %s", topic, number, exception.args[0].str())
+        return None
     if record is None:
-        return "and no open transaction shows in the topic: the broker itself may be in trouble"
+        return None
     when = datetime.fromtimestamp(record.timestamp()[1] / 1000).astimezone().isoformat(timespec="seconds")
     return (
         f"because an open transaction holds the last stable offset of {topic} at {record.offset()} (partition {number}; the "

@@ -50,13 +50,15 @@ class TakeoverQueries:
         self,
         common: Config,
         group_id: str,
-        topics: Mapping[str, str],
+        commands: Mapping[str, str],
+        events: Mapping[str, str],
         transactional_id: str,
         answered: Callable[[StableOffsetFetched | TakeoverRefused], None],
     ) -> None:
         self._common = common
         self._group_id = group_id
-        self._topics = topics
+        self._topics = commands
+        self._events = events
         self._transactional_id = transactional_id
         self._answered = answered
         self._asked: queue.SimpleQueue[_Question | None] = queue.SimpleQueue()
@@ -81,7 +83,8 @@ class TakeoverQueries:
         self._thread.join()
 
     def _run(self) -> None:
-        self._consumer = Consumer(self._config("read_committed"), logger=logging.getLogger("eventsrc.librdkafka"))
+        self._consumer = self._client("read_committed")
+        self._unstable = self._client("read_uncommitted")
         with contextlib.suppress(KafkaException):  # connect beside the group join; a question asks again
             self._consumer.list_topics(timeout=ANSWER_TIMEOUT_S * 20)
             self._consumer.committed(
@@ -89,6 +92,7 @@ class TakeoverQueries:
             )
         self._serve()
         self._consumer.close()
+        self._unstable.close()
 
     def _serve(self) -> None:
         while (question := self._asked.get()) is not None:
@@ -106,12 +110,22 @@ class TakeoverQueries:
             found = self._consumer.committed([place], ANSWER_TIMEOUT_S)[0]
             if found.error is not None:
                 raise KafkaException(found.error)
-            start, end = self._consumer.get_watermark_offsets(place, ANSWER_TIMEOUT_S * 20)
+            start, end = self._unstable.get_watermark_offsets(place, ANSWER_TIMEOUT_S * 20)
+            events = TopicPartition(self._events[question.key.aggregate], question.key.number)
+            events_start, events_end = self._unstable.get_watermark_offsets(events, ANSWER_TIMEOUT_S * 20)
         except KafkaException as exception:
             return self._unanswered(question, exception)
         committed = Position(found.offset) if found.offset >= 0 else None
         return StableOffsetFetched(
-            question.key, question.attempt, question.metadata, committed, found.metadata, Position(start), Position(end)
+            question.key,
+            question.attempt,
+            question.metadata,
+            committed,
+            found.metadata,
+            Position(start),
+            Position(end),
+            Position(events_start),
+            Position(events_end),
         )
 
     def _unanswered(self, question: _Question, exception: KafkaException) -> TakeoverRefused | None:
@@ -150,17 +164,14 @@ class TakeoverQueries:
         """The note beside the last committed offset, read without waiting for what is undecided."""
         # Not through the admin client: its list_consumer_group_offsets has crashed in librdkafka 2.16.0.
         place = TopicPartition(self._topics[key.aggregate], key.number)
-        config = self._config("read_uncommitted")
-        asking = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
-        try:
-            return read_note(asking.committed([place], ANSWER_TIMEOUT_S * 20)[0].metadata)
-        finally:
-            asking.close()
+        return read_note(self._unstable.committed([place], ANSWER_TIMEOUT_S * 20)[0].metadata)
 
-    def _config(self, isolation: str) -> Config:
-        return {
+    def _client(self, isolation: str) -> Consumer:
+        """Of the group's id, and never a member."""
+        config = {
             **self._common,
             "group.id": self._group_id,
             "isolation.level": isolation,
             "enable.auto.commit": False,
         }
+        return Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))

@@ -49,9 +49,8 @@ from eventsrc.engine.effects import (
     TransactionCommitted,
     TransactionInDoubt,
 )
-from eventsrc.engine.notes import Owner, write_note
+from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.engine.recovery import TopicIds
 from eventsrc.engine.transaction import TransactionState
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.model.position import Offset, Position

@@ -141,11 +141,11 @@ def test_a_term_is_its_barriers_offset() -> None:
     assert (fold.highest_term, fold.barriers) == (9, {3, 9})
 
 
-def test_the_barrier_before_the_last_is_told() -> None:
-    fold = folded(barrier(0, time=5), barrier(2, time=6))
+def test_the_barrier_of_the_last_writer_is_told_not_that_of_a_later_owner_who_wrote_nothing() -> None:
+    fold = folded(barrier(0, time=5), event(1, 1, term=0), barrier(2, time=6))
+    assert fold.last_writer is not None
     assert fold.last_barrier is not None
-    assert fold.earlier_barrier is not None
-    assert (fold.earlier_barrier.time, fold.last_barrier.time) == (5, 6)
+    assert (fold.last_writer.time, fold.last_barrier.time) == (5, 6)
 
 
 @pytest.mark.parametrize("term", [1, 7])
