@@ -97,7 +97,11 @@ class SectionDecider:
         term, keep = b"#%d" % partition.term, compiled.type.deduplicate
         room_bytes = limits.output_bytes - batch.output_bytes
         time, size, done, attempt = self._time, 0, 0, 1
-        while done < len(records) and size < room_bytes and clock_s() <= deadline_s:
+        while done < len(records) and (
+            (size < room_bytes and clock_s() <= deadline_s)
+            or attempt > 1  # all attempts are made at once: cut short, a slow failure would begin anew for ever
+            or batch.commands + done == 0  # whatever the limits are, a batch takes one
+        ):
             record = records[done]
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()

@@ -428,6 +428,25 @@ def test_a_batch_ends_when_its_time_is_over() -> None:
     assert desk.decide(Deposit(1), handler(slow), Deposit(2)) == 2
 
 
+def test_a_handler_that_fails_slower_than_a_batch_lasts_is_still_set_aside() -> None:
+    """Were its attempts cut off by the batch's end, each batch would begin with the first attempt again, for ever."""
+    desk, tries = Desk(), []
+
+    def slow(account: Any, command: Any, context: Any) -> None:
+        tries.append(1)
+        desk.clock_s += 1.5
+        raise OSError
+
+    assert desk.decide(handler(slow), Deposit(2)) == 1
+    assert desk.reasons == ["handler-failed"]
+    assert len(tries) == 3
+
+
+def test_a_batch_takes_one_command_however_late_it_is() -> None:
+    desk = Desk(clock_s=99.0)
+    assert desk.decide(Deposit(1), Deposit(2)) == 1
+
+
 def test_what_was_fetched_before_a_rewind_is_skipped_and_gaps_are_none() -> None:
     desk = Desk()
     desk.partition.position = Position(5)
