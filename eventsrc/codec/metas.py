@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventsrc.codec.framing import MARKER, PREFIX_BYTES
 from eventsrc.codec.resolution import MOMENT
 from eventsrc.model.message import MessageKind
 from eventsrc.model.recorded import CommandMeta, EventMeta
@@ -43,3 +44,34 @@ def with_meta(kind: MessageKind, record: RecordType) -> RecordType:
     """The record as it stands on the wire: `meta` before the class's own fields."""
     meta = Field("meta", RecordOf(_EVENT_META if kind == "event" else _COMMAND_META))
     return RecordType(record.cls, record.name, (meta, *record.fields), record.aliases)
+
+
+def command_meta_alone(value: bytes) -> CommandMeta | None:
+    """The meta of a framed command, read by hand: of one whose body must not be decoded, because that ended the process.
+    None where these are not the bytes of this version's meta."""
+    at = PREFIX_BYTES
+
+    def take(size: int) -> bytes:
+        nonlocal at
+        at += size
+        return value[at - size : at]
+
+    def number() -> int:
+        found = shift = 0
+        while (byte := take(1)[0]) & 0x80:
+            found |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 63:
+                raise IndexError
+        found |= byte << shift
+        return (found >> 1) ^ -(found & 1)
+
+    def optional_id() -> bytes | None:
+        return take(16) if number() else None
+
+    if not value.startswith(MARKER):
+        return None
+    try:
+        return CommandMeta(take(16), optional_id(), optional_id(), number(), number() if number() else None)
+    except IndexError:  # it ends too soon, or holds a number that is none
+        return None

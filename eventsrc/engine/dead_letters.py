@@ -7,9 +7,10 @@ import linecache
 import traceback
 from typing import TYPE_CHECKING
 
+from eventsrc.codec.metas import command_meta_alone
 from eventsrc.engine.batch import DeadLetter
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import DecodingError, EncodingError, EventsrcError, InvalidCommand, NotThisKind
+from eventsrc.errors import DecodingError, EncodingError, InvalidCommand, NotThisKind
 from eventsrc.model.recorded import CommandMeta
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ CAUSES = 4
 class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is seen outside is the dead letter
     """The command goes to the dead-letter topic. `reason` is the contract's word."""
 
-    def __init__(self, reason: str, message: str, trace: str | None = None) -> None:
+    def __init__(self, reason: str, message: str, trace: str | None = None, *, deadly: bool = False) -> None:
+        """`deadly`: not even decoding it again is safe."""
         super().__init__(message)
         self.reason = reason
         self.trace = trace
+        self.deadly = deadly
 
     @classmethod
     def by_reading(cls, failure: Exception) -> Refused:
@@ -48,10 +51,14 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
         """The command's meta, where it can still be read: then its caller can be told."""
         if self.reason in ("null-value", "undecodable", "unknown-schema", "not-a-command"):
             return None
+        value = record.value()
+        if value is None:
+            return None
+        if self.deadly:
+            return command_meta_alone(value)
         try:
-            value = record.value()
-            return compiled.command(value).read(value)[0] if value is not None else None
-        except EventsrcError:
+            return compiled.command(value).read(value)[0]
+        except Exception:  # noqa: BLE001 - it is dead-lettered all the same: then nobody is told
             return None
 
 
@@ -79,7 +86,11 @@ def dead_letter(record: ConsumedRecord, topic: str, refusal: Refused) -> DeadLet
 
 
 def _original_headers(record: ConsumedRecord) -> list[tuple[str, bytes | None]]:
-    kept = [(name, value) for name, value in record.headers() or () if not name.startswith("eventsrc.")]
+    try:
+        headers = record.headers() or ()
+    except Exception:  # noqa: BLE001 - the client library fails on a name that is not UTF-8; the letter is sent without
+        return []
+    kept = [(name, value) for name, value in headers if not name.startswith("eventsrc.")]
     size = sum(len(name.encode(errors="replace")) + len(value or b"") for name, value in kept)
     return kept if size <= HEADERS_BYTES else []
 

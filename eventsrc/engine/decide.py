@@ -112,13 +112,13 @@ class SectionDecider:
                     instance = self._admit(key)
                 if value is None or len(value) > max_command_bytes:
                     raise _unfit(value, limits)
+                if surroundings.isolated:
+                    self._refuse_isolated(offset)
                 how = commands.get(value[:10])
                 if how is None:
                     how = self._find(value, offset)
                     if how is None:
                         break
-                if surroundings.isolated:
-                    self._refuse_isolated(offset)
                 read, handle, wants_context, validate, seed = how
                 meta, body_start, command = read(value)
                 command_id, correlation_id, causation_id, _, reply = meta
@@ -201,7 +201,7 @@ class SectionDecider:
 
     def _refuse_isolated(self, offset: int) -> None:
         if (*self._partition.key, offset) in self._surroundings.isolated:
-            raise Refused("handler-failed", "deciding this command ended the process; it was set aside")
+            raise Refused("handler-failed", "deciding this command ended the process; it was set aside", deadly=True)
 
     def _admit(self, key: bytes | None) -> Any:
         """A new instance for an id not seen yet; it becomes live with its first event."""

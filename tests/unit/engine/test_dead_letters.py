@@ -53,6 +53,14 @@ def test_headers_above_sixteen_kilobytes_are_all_dropped() -> None:
     assert _letter(Refused("undecodable", "why"), forged)[5:] == fits
 
 
+def test_headers_that_the_client_library_cannot_read_are_left_out() -> None:
+    class Hostile(Record):
+        def headers(self) -> Headers | None:
+            raise SystemError("a name that is not UTF-8")
+
+    assert len(dead_letter(Hostile(0, b"k", b"v"), "t", Refused("undecodable", "why")).headers) == 5
+
+
 @given(st.text(max_size=40), st.integers(0, 400), st.text(alphabet=st.characters(), max_size=40))
 def test_a_traceback_is_cut_to_four_kilobytes_of_valid_text_and_keeps_its_end(start: str, times: int, end: str) -> None:
     trace = start + "line of it: \u00e9\U0001f600\n" * times + end

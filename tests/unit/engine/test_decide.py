@@ -395,6 +395,21 @@ def test_a_command_isolated_for_ending_the_process_is_set_aside_without_its_hand
     assert desk.live().balance == 1
 
 
+def test_an_isolated_command_is_not_even_decoded_and_its_caller_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 35: it may be the decoder that ended the process, and nothing is cached in the life after."""
+    desk = Desk()
+
+    def deadly(value: bytes) -> Any:
+        raise AssertionError("decoded once more")
+
+    monkeypatch.setattr(desk.partition.compiled, "command", deadly)
+    desk.surroundings.isolated.add(("account", 0, 0))
+    desk.decide(Deposit(1))
+    assert desk.reasons == ["handler-failed"]
+    (answer,) = desk.answers
+    assert (answer.partition, answer.command_id, answer.status) == (0, command_id("c0"), "failed")
+
+
 def test_at_an_unknown_schema_the_partition_waits_before_that_command() -> None:
     desk = Desk()
     assert desk.decide(Deposit(1), UNKNOWN, Deposit(2)) == 1
