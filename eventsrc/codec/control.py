@@ -162,6 +162,11 @@ def _read(name: str, value: bytes) -> Any:
     raise UnknownSchema(prefix)
 
 
+def reply_reason(reason: object) -> str | None:
+    """Whatever a handler gave as its reason, as text that a reply can carry."""
+    return None if reason is None else _text(reason)
+
+
 def reply_details(details: Mapping[str, Any]) -> dict[str, Scalar]:
     """What a reply can carry: JSON's scalars as they are, anything else as text."""
     return {_text(key): _detail(value) for key, value in details.items()}

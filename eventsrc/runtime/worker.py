@@ -30,7 +30,7 @@ from eventsrc.adapters.kafka.producer_start import initialised_producer, produce
 from eventsrc.adapters.kafka.replies import ReplyProducer
 from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
 from eventsrc.adapters.kafka.topic_watch import TopicWatch
-from eventsrc.adapters.kafka.topics import dead_letter_message_bytes, verify_topics
+from eventsrc.adapters.kafka.topics import dead_letter_message_bytes, replies_message_bytes, verify_topics
 from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
@@ -146,7 +146,7 @@ class _Worker:
         return Ports(
             membership,
             EventsReader(events_reader_config(self._common, of.group_id), self._events),
-            ReplyProducer(self._common, replies_topic(self._pipeline.name), of.partitions),
+            ReplyProducer(self._common, replies_topic(self._pipeline.name), replies_message_bytes(of)),
             TakeoverQueries(
                 self._common,
                 of.group_id,

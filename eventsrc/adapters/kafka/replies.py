@@ -6,42 +6,61 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from eventsrc.adapters.kafka.config import Config
-from eventsrc.codec.control import Reply, reply_details, write_reply
+from eventsrc.codec.control import Reply, reply_details, reply_reason, write_reply
 from eventsrc.engine.batch import Answer
 
 logger = logging.getLogger("eventsrc.kafka")
 
+_BATCH_OVERHEAD_BYTES = 1024
+
 
 class ReplyProducer:
-    """On the loop's thread. Never blocks a transaction: when its queue is full, answers are dropped and counted."""
+    """On the loop's thread. Never blocks or ends it: an answer that cannot be sent is dropped, with a warning.
 
-    def __init__(self, common: Config, topic: str, partitions: int) -> None:
+    `message_bytes`: the replies topic's `max.message.bytes`."""
+
+    def __init__(self, common: Config, topic: str, message_bytes: int) -> None:
         self._producer = Producer(
-            {"linger.ms": 0, **common, "enable.idempotence": True}, logger=logging.getLogger("eventsrc.librdkafka")
+            {
+                "linger.ms": 0,
+                **common,
+                "enable.idempotence": True,
+                "message.max.bytes": message_bytes - _BATCH_OVERHEAD_BYTES,
+            },
+            logger=logging.getLogger("eventsrc.librdkafka"),
         )
         self._topic = topic
-        self._partitions = partitions
-        self.dropped = 0
 
     def send(self, answers: Sequence[Answer]) -> None:
         """Each to the reply partition its command named."""
-        produce = self._producer.produce
+        dropped, why = 0, ""
         for answer in answers:
-            if not 0 <= answer.partition < self._partitions:
-                continue  # the caller named a partition that does not exist: nobody listens there
-            details = reply_details(answer.details)
-            reply = Reply(
-                answer.command_id, answer.status, answer.sequence, list(answer.events), answer.reason, details
-            )
             try:
-                produce(self._topic, write_reply(reply), answer.command_id, answer.partition)
-            except BufferError:
-                self.dropped += 1
+                self._send(answer)
+            except Exception as failure:  # noqa: BLE001 - what it carries is a handler's, where it goes is a caller's
+                dropped, why = dropped + 1, f"to command {answer.command_id.hex()}: {failure}"
+        if dropped:
+            logger.warning("%d answers were not sent, the last %s; their callers may send again", dropped, why)
         self._producer.poll(0)
 
     def flush(self, timeout_s: float) -> None:
         """Before leaving, so that callers need not ask again."""
         self._producer.flush(timeout_s)
+
+    def _send(self, answer: Answer) -> None:
+        if answer.partition < 0:
+            raise ValueError(f"partition {answer.partition}")
+        details = reply_details(answer.details)
+        reason = reply_reason(answer.reason)
+        reply = Reply(answer.command_id, answer.status, answer.sequence, list(answer.events), reason, details)
+        try:
+            self._producer.produce(self._topic, write_reply(reply), answer.command_id, answer.partition)
+        except KafkaException as refused:
+            if refused.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE or answer.status != "ok":
+                raise
+            # Too many events for one record: as for a duplicate, the caller reads them back from history.
+            short = reply._replace(status="duplicate", events=[])
+            self._producer.produce(self._topic, write_reply(short), answer.command_id, answer.partition)

@@ -99,6 +99,11 @@ def dead_letter_message_bytes(settings: PipelineSettings) -> int:
     return commands_message_bytes(settings) + _FRAMING_BYTES
 
 
+def replies_message_bytes(settings: PipelineSettings) -> int:
+    """`max.message.bytes` of the replies topic: at least one event of the largest size, and the rest of an answer."""
+    return dead_letter_message_bytes(settings)
+
+
 def _commands(settings: PipelineSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
@@ -126,7 +131,7 @@ def _replies(settings: PipelineSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         "retention.ms": _milliseconds(settings.replies_retention),
-        "max.message.bytes": str(dead_letter_message_bytes(settings)),
+        "max.message.bytes": str(replies_message_bytes(settings)),
     }
 
 

@@ -1,0 +1,85 @@
+"""Sending answers: none of them may end the worker, whatever a handler or a caller put into it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from eventsrc.adapters.kafka import replies
+from eventsrc.adapters.kafka.replies import ReplyProducer
+from eventsrc.codec.control import Reply, read_reply
+from eventsrc.engine.batch import Answer
+
+LIMIT = 10_000
+
+
+class Recording:
+    """Takes what librdkafka's own producer takes, and sends nothing."""
+
+    sent: list[tuple[int, Reply]]
+
+    def __init__(self, config: dict[str, Any], logger: logging.Logger) -> None:
+        from confluent_kafka import Producer
+
+        # Not connected: it only says what it refuses.
+        self._real = Producer({**config, "bootstrap.servers": "", "log_level": 0}, logger=logger)
+        self.sent = []
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int) -> None:
+        self._real.produce(topic, value, key, partition)
+        self.sent.append((partition, read_reply(value)))
+
+    def poll(self, timeout: float) -> int:
+        return 0
+
+
+@pytest.fixture
+def producer(monkeypatch: pytest.MonkeyPatch) -> ReplyProducer:
+    monkeypatch.setattr(replies, "Producer", Recording)
+    return ReplyProducer({}, "bank.replies", LIMIT)
+
+
+def sent(producer: ReplyProducer) -> list[tuple[int, Reply]]:
+    found: list[tuple[int, Reply]] = producer._producer.sent  # type: ignore[attr-defined]  # it is a Recording
+    return found
+
+
+def answer(number: int, **changes: Any) -> Answer:
+    return Answer(number, b"%016d" % number, "ok", 1, (), None, {})._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [(404, "404"), (ValueError("no funds"), "no funds"), ("\ud800", "\\ud800")]
+)
+def test_a_reason_that_is_no_text_is_told_as_text(producer: ReplyProducer, reason: Any, told: str) -> None:
+    producer.send([answer(1, status="rejected", reason=reason)])
+    assert [(partition, reply.reason) for partition, reply in sent(producer)] == [(1, told)]
+
+
+def test_an_answer_with_too_many_events_sends_its_caller_to_the_history(producer: ReplyProducer) -> None:
+    producer.send([answer(1, events=(b"x" * 6000, b"y" * 6000)), answer(2, events=(b"x",))])
+    assert [(reply.status, reply.events, reply.sequence) for _, reply in sent(producer)] == [
+        ("duplicate", [], 1),
+        ("ok", [b"x"], 1),
+    ]
+
+
+def test_answers_that_cannot_be_sent_are_dropped_with_one_warning(
+    producer: ReplyProducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise RuntimeError("cannot be printed")
+
+    producer.send(
+        [
+            answer(1, status="rejected", reason="why", details={"what": Unprintable()}),
+            answer(2, status="rejected", reason="z" * LIMIT),
+            answer(3, partition=-1),
+            answer(4),
+        ]
+    )
+    assert [partition for partition, _ in sent(producer)] == [4]
+    assert [record.getMessage()[:26] for record in caplog.records] == ["3 answers were not sent, t"]
