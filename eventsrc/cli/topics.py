@@ -41,12 +41,13 @@ def verify(session: Session, app: App = None, as_json: AsJson = False) -> None:
 
     pipeline, _ = session.split(app)
     try:
-        ids = verify_topics(pipeline, session.kafka_address, session.settings.kafka)
+        found = verify_topics(pipeline, session.kafka_address, session.settings.kafka)
     except TopicsInvalid as invalid:
         if not as_json:
             raise
         print(dump({"ok": False, "problems": list(invalid.problems)}))
         raise typer.Exit(EXIT_FAILURE) from None
+    ids = {name: topic.topic_id for name, topic in found.items()}
     if as_json:
         print(dump({"ok": True, "topics": ids}))
     else:

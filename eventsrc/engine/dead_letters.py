@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TRACEBACK_BYTES = 4096
 MESSAGE_BYTES = 1024
 HEADERS_BYTES = 16_384
+KEY_BYTES = 1024
 CAUSES = 4
 
 
@@ -70,9 +71,13 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def dead_letter(record: ConsumedRecord, topic: str, refusal: Refused) -> DeadLetter:
-    """`partition` of the result is the source partition; the producer takes it modulo the topic's count."""
+def dead_letter(record: ConsumedRecord, topic: str, refusal: Refused, most_bytes: int) -> DeadLetter:
+    """`partition` of the result is the source partition; the producer takes it modulo the topic's count.
+
+    Of a key and value above `most_bytes` the beginning is kept, and `eventsrc.key-bytes` and `eventsrc.value-bytes` say
+    how long they were: a compressed record that the broker took may be too large for any topic once it is unpacked."""
     number, offset = record.partition() or 0, record.offset() or 0
+    key, value = record.key(), record.value()
     headers: list[tuple[str, bytes | None]] = [
         ("eventsrc.reason", refusal.reason.encode()),
         ("eventsrc.message", _cut(str(refusal), MESSAGE_BYTES)),
@@ -82,7 +87,12 @@ def dead_letter(record: ConsumedRecord, topic: str, refusal: Refused) -> DeadLet
     ]
     if refusal.trace is not None:
         headers.append(("eventsrc.traceback", _cut(refusal.trace, TRACEBACK_BYTES, end=True)))
-    return DeadLetter(number, record.key(), record.value(), (*headers, *_original_headers(record)))
+    if len(key or b"") + len(value or b"") > most_bytes:
+        headers.append(("eventsrc.key-bytes", b"%d" % len(key or b"")))
+        headers.append(("eventsrc.value-bytes", b"%d" % len(value or b"")))
+        key = None if key is None else key[:KEY_BYTES]
+        value = None if value is None else value[: most_bytes - KEY_BYTES]
+    return DeadLetter(number, key, value, (*headers, *_original_headers(record)))
 
 
 def _original_headers(record: ConsumedRecord) -> list[tuple[str, bytes | None]]:

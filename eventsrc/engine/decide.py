@@ -37,6 +37,8 @@ class Limits:
     handler_attempts: int = 3
     max_command_bytes: int = 900_000
     max_event_bytes: int = 900_000
+    max_dead_letter_bytes: int = 1_048_588
+    """Of key and value together; what a dead letter adds comes on top."""
     purity_sample: int = 1000
 
 
@@ -252,7 +254,7 @@ class SectionDecider:
         topic = self._surroundings.commands_topic(partition.key.aggregate)
         if not self._section.dead_letters:
             self._section.first_refusal = f"{refusal.reason}: {refusal}"
-        self._section.dead_letters.append(dead_letter(record, topic, refusal))
+        self._section.dead_letters.append(dead_letter(record, topic, refusal, self._limits.max_dead_letter_bytes))
         partition.counts.dead += 1
         meta = refusal.meta_of(record, self._compiled)
         if meta is not None:

@@ -30,7 +30,12 @@ from eventsrc.adapters.kafka.producer_start import initialised_producer, produce
 from eventsrc.adapters.kafka.replies import ReplyProducer
 from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
 from eventsrc.adapters.kafka.topic_watch import TopicWatch
-from eventsrc.adapters.kafka.topics import dead_letter_message_bytes, replies_message_bytes, verify_topics
+from eventsrc.adapters.kafka.topics import (
+    commands_message_bytes,
+    dead_letter_message_bytes,
+    replies_message_bytes,
+    verify_topics,
+)
 from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
@@ -78,6 +83,7 @@ class _Worker:
         self._commands = {name: commands_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._events = {name: events_topic(pipeline.name, name) for name in pipeline.aggregates}
         self._dead_letter = dead_letter_topic(pipeline.name)
+        self._dead_letter_partitions = pipeline.settings.partitions
         check_note_fits(self._owner)
         self._group = GroupQueries(self._common, group_id)
         self._record = CrashRecord(slot.directory)
@@ -85,7 +91,9 @@ class _Worker:
         self._stopped = threading.Event()
 
     def run(self) -> int:
-        ids = verify_topics(self._pipeline, self._bootstrap_servers, self._settings.kafka)
+        topics = verify_topics(self._pipeline, self._bootstrap_servers, self._settings.kafka)
+        ids = {name: topic.topic_id for name, topic in topics.items()}
+        self._dead_letter_partitions = topics[self._dead_letter].partitions
         catalog = Catalog(self._pipeline, self._settings.schemas_dir)
         schema_files.export(self._settings.schemas_dir, catalog.schemas())
         of = self._pipeline.settings
@@ -99,6 +107,7 @@ class _Worker:
                 handler_attempts=of.handler_attempts,
                 max_command_bytes=of.max_command_bytes,
                 max_event_bytes=of.max_command_bytes,
+                max_dead_letter_bytes=commands_message_bytes(of),
             ),
             Surroundings(lambda name: self._commands[name], murmur2, isolated=self._record.isolated),
             {name: TopicIds(ids[self._commands[name]], ids[self._events[name]]) for name in self._pipeline.aggregates},
@@ -192,7 +201,7 @@ class _Worker:
             self._common, self._owner.transactional_id, of.transaction_timeout, dead_letter_message_bytes(of)
         )
         producer, watch = initialised_producer(config, self._stopped.is_set)
-        names = TopicNames(self._commands, self._events, self._dead_letter, of.partitions)
+        names = TopicNames(self._commands, self._events, self._dead_letter, self._dead_letter_partitions)
         return TransactionalProducer(producer, watch, names, self._owner, of.transaction_timeout)
 
 

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
+    AdminClient,
+    NewTopic,
+)
 
 from tests.fault.scene import ROUNDS, Scene
+from tests.harness.collect import wait_until
 from tests.harness.evidence import Evidence, LogRecord
 from tests.harness.load import Order, WireClient
 from tests.harness.wire import frame
@@ -101,6 +107,41 @@ def test_what_is_no_command_is_dead_lettered_with_its_reason_and_processing_goes
     assert len(letters) == len(bad)
     balance = sum(1 for record in evidence.committed_view if (record.key or b"").startswith(b"account-1@"))
     assert balance == len(bad)
+
+
+def test_a_record_that_unpacks_to_more_than_any_topic_takes_is_dead_lettered_in_part(scene: Scene) -> None:
+    """Row 36: compressed, the broker took it; whole, no transaction could carry it, and its partition would stop for
+    ever. The dead-letter topic was made by hand, with one partition."""
+    dead_letter_topic = f"{scene.name}.dead-letter"
+    admin = AdminClient({"bootstrap.servers": scene.cluster.direct})
+    admin.delete_topics([dead_letter_topic])[dead_letter_topic].result()
+    settings = {"retention.ms": "-1", "max.message.bytes": "2000000"}
+    wait_until(
+        lambda: _created(admin, NewTopic(dead_letter_topic, 1, 1, config=settings)), 20, "the topic is made anew"
+    )
+    client = scene.client()
+    bomb = Producer(
+        {"bootstrap.servers": scene.cluster.direct, "compression.type": "gzip", "message.max.bytes": 20_000_000}
+    )
+    bomb.produce(scene.commands, bytes(8_000_000), b"account-1", client.partition_of("account-1"))
+    assert bomb.flush(20) == 0
+    client.send(Order("account-1", "Deposit", {"amount": 1}), random.Random(1))
+    client.flush()
+    worker = scene.started()
+    assert client.wait_answered(30), worker.log()
+    ((reason, record),) = reasons(scene.evidence()).values()
+    assert (reason, record.key, record.partition) == ("oversize", b"account-1", 0)
+    assert dict(record.headers)["eventsrc.value-bytes"] == b"8000000"
+    assert 0 < len(record.value or b"") < 1_100_000
+
+
+def _created(admin: AdminClient, topic: NewTopic) -> bool:
+    """False while the topic of that name is still being deleted."""
+    try:
+        admin.create_topics([topic])[topic.topic].result()
+    except KafkaException:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("seed", SEEDS)

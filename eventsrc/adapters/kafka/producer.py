@@ -163,14 +163,16 @@ class TransactionalProducer:
         return on_delivery
 
     def _bury(self, section: Section) -> None:
-        for letter in section.dead_letters:
-            self._producer.produce(
-                self._names.dead_letter,
-                letter.value,
-                letter.key,
-                letter.partition % self._names.dead_letter_partitions,
-                headers=list(letter.headers),
-            )
+        topic, count = self._names.dead_letter, self._names.dead_letter_partitions
+        for each in section.dead_letters:
+            while True:
+                try:
+                    self._producer.produce(
+                        topic, each.value, each.key, each.partition % count, headers=list(each.headers)
+                    )
+                    break
+                except BufferError:  # large letters fill librdkafka's queue: let it drain
+                    self._producer.poll(0.01)
 
     def _note_terms(self, batch: Batch) -> None:
         """A barrier's offset is its owner's term; it must be known before the committed offset can name it."""

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from eventsrc.model.pipeline import Pipeline
     from eventsrc.model.settings import PipelineSettings
 
-TopicIds = dict[str, str]
-"""Topic name -> Kafka's id of it, as text. A topic that was deleted and created again has another one."""
-
 Role = Literal["commands", "events", "replies", "dead-letter"]
 
 _KAFKA_DEFAULT_MESSAGE_BYTES = 1_048_588
@@ -60,7 +57,7 @@ class CreatedTopics:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTopic:
-    """One topic as the brokers describe it."""
+    """One topic as the brokers describe it. A topic that was deleted and created again has another id."""
 
     topic_id: str
     partitions: int
@@ -206,15 +203,17 @@ def _has_leaders(topic: TopicMetadata) -> bool:
     return bool(topic.partitions) and all(each.leader >= 0 for each in topic.partitions.values())
 
 
-def verify_topics(pipeline: Pipeline, bootstrap_servers: str, kafka: Mapping[str, str] | None = None) -> TopicIds:
-    """Compares the pipeline's topics with what its guarantees need. Raises `TopicsInvalid` with every problem found,
-    or `Unreachable`."""
+def verify_topics(
+    pipeline: Pipeline, bootstrap_servers: str, kafka: Mapping[str, str] | None = None
+) -> dict[str, ObservedTopic]:
+    """Compares the pipeline's topics with what its guarantees need; returns each by its name. Raises `TopicsInvalid` with
+    every problem found, or `Unreachable`."""
     wanted = planned_topics(pipeline)
     observed = observe_topics([each.name for each in wanted], bootstrap_servers, kafka)
     problems = [problem for each in wanted for problem in topic_problems(each, observed.get(each.name))]
     if problems:
         raise TopicsInvalid(f"topics of pipeline {pipeline.name} are missing or wrong", problems)
-    return {each.name: observed[each.name].topic_id for each in wanted}
+    return {each.name: observed[each.name] for each in wanted}
 
 
 def observe_topics(

@@ -9,11 +9,13 @@ from eventsrc.engine.dead_letters import HEADERS_BYTES, TRACEBACK_BYTES, Refused
 from tests.unit.engine.deciding import header
 from tests.unit.engine.shop import Record
 
+MOST = 1_000_000
+
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
 def _letter(refusal: Refused, headers: Headers | None = None, value: bytes | None = b"value") -> Headers:
-    return dead_letter(Record(41, b"key", value, 3, of_headers=headers), "bank.account.commands", refusal).headers
+    return dead_letter(Record(41, b"key", value, 3, of_headers=headers), "bank.account.commands", refusal, MOST).headers
 
 
 def test_it_says_why_and_where_from() -> None:
@@ -28,8 +30,8 @@ def test_it_says_why_and_where_from() -> None:
 
 def test_key_and_value_are_the_original_bytes_and_null_stays_null() -> None:
     refusal = Refused("null-value", "none")
-    assert dead_letter(Record(0, b"\xff", b"\0\1", 5), "t", refusal)[:3] == (5, b"\xff", b"\0\1")
-    assert dead_letter(Record(0, None, None, 5), "t", refusal)[:3] == (5, None, None)
+    assert dead_letter(Record(0, b"\xff", b"\0\1", 5), "t", refusal, MOST)[:3] == (5, b"\xff", b"\0\1")
+    assert dead_letter(Record(0, None, None, 5), "t", refusal, MOST)[:3] == (5, None, None)
 
 
 def test_the_original_headers_follow_without_those_that_look_like_ours() -> None:
@@ -42,6 +44,17 @@ def test_the_original_headers_follow_without_those_that_look_like_ours() -> None
     letter = _letter(Refused("undecodable", "why"), given_headers)
     assert letter[5:] == (("traceparent", b"1"), ("empty", None), ("Eventsrc.x", b""))
     assert [value for name, value in letter if name == "eventsrc.reason"] == [b"undecodable"]
+
+
+def test_what_no_topic_takes_keeps_its_beginning_and_says_how_long_it_was() -> None:
+    """A record of a few kilobytes, compressed, may unpack to more than a transaction could ever carry."""
+    large = dead_letter(Record(0, b"k", b"v" * 10 * MOST), "t", Refused("oversize", "why"), MOST)
+    assert (large.key, large.value) == (b"k", b"v" * (MOST - 1024))
+    assert large.headers[5:] == (("eventsrc.key-bytes", b"1"), ("eventsrc.value-bytes", b"10000000"))
+    bad_id = dead_letter(Record(0, b"k" * 10 * MOST, None), "t", Refused("bad-id", "why"), MOST)
+    assert (bad_id.key, bad_id.value) == (b"k" * 1024, None)
+    fits = dead_letter(Record(0, b"k", b"v" * (MOST - 1)), "t", Refused("oversize", "why"), MOST)
+    assert (len(fits.value or b""), len(fits.headers)) == (MOST - 1, 5)
 
 
 def test_headers_above_sixteen_kilobytes_are_all_dropped() -> None:
@@ -58,13 +71,13 @@ def test_headers_that_the_client_library_cannot_read_are_left_out() -> None:
         def headers(self) -> Headers | None:
             raise SystemError("a name that is not UTF-8")
 
-    assert len(dead_letter(Hostile(0, b"k", b"v"), "t", Refused("undecodable", "why")).headers) == 5
+    assert len(dead_letter(Hostile(0, b"k", b"v"), "t", Refused("undecodable", "why"), MOST).headers) == 5
 
 
 @given(st.text(max_size=40), st.integers(0, 400), st.text(alphabet=st.characters(), max_size=40))
 def test_a_traceback_is_cut_to_four_kilobytes_of_valid_text_and_keeps_its_end(start: str, times: int, end: str) -> None:
     trace = start + "line of it: \u00e9\U0001f600\n" * times + end
-    letter = dead_letter(Record(0, b"k", b"v"), "t", Refused("handler-failed", "why", trace))
+    letter = dead_letter(Record(0, b"k", b"v"), "t", Refused("handler-failed", "why", trace), MOST)
     cut = header(letter, "eventsrc.traceback")
     whole = trace.encode(errors="backslashreplace").decode()
     assert len(cut.encode()) <= TRACEBACK_BYTES
@@ -77,12 +90,12 @@ def test_a_failed_handlers_traceback_names_where() -> None:
         raise ZeroDivisionError("here")
     except ZeroDivisionError as failure:
         refusal = Refused.by_handler(failure, 3)
-    letter = dead_letter(Record(0, b"k", b"v"), "t", refusal)
+    letter = dead_letter(Record(0, b"k", b"v"), "t", refusal, MOST)
     assert header(letter, "eventsrc.reason") == "handler-failed"
     assert header(letter, "eventsrc.message") == "ZeroDivisionError: here (after 3 attempts)"
     assert 'raise ZeroDivisionError("here")' in header(letter, "eventsrc.traceback")
 
 
 def test_a_message_is_cut_too() -> None:
-    letter = dead_letter(Record(0, b"k", b"v"), "t", Refused("constraint", "\u00e9" * 5000))
+    letter = dead_letter(Record(0, b"k", b"v"), "t", Refused("constraint", "\u00e9" * 5000), MOST)
     assert len(header(letter, "eventsrc.message").encode()) <= 1024
