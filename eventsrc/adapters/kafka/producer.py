@@ -100,11 +100,13 @@ class TransactionalProducer:
             TopicPartition(self._names.commands[key.aggregate], key.number, section.position, section.note)
             for key, section in batch.sections.items()
         ]
+        self._refuse_abandoned()
         self._until_answered(
             "sending offsets",
             lambda: self._producer.send_offsets_to_transaction(offsets, batch.metadata, CALL_TIMEOUT_S),
         )
         reach("after-send-offsets")
+        self._refuse_abandoned()
         self._until_answered("committing", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
         reach("after-commit")
         return self._last
@@ -119,8 +121,8 @@ class TransactionalProducer:
             raise OutcomeInDoubt(str(failed)) from failed
 
     def abandon(self) -> None:
-        """Ask for nothing any more: a call that is being repeated ends with OutcomeInDoubt. From any thread. The broker
-        aborts what is open when a successor takes the transactional id."""
+        """Ask for nothing any more: a call that is being repeated ends with OutcomeInDoubt, and no commit is begun. From
+        any thread. The broker aborts what is open when a successor takes the transactional id."""
         self._abandoned = True
         self._producer.purge()
 
@@ -183,6 +185,12 @@ class TransactionalProducer:
             section.note = write_note(self._owner, self._last[key], Counts(), section.topics)
 
     # ---- asking until there is an answer
+
+    def _refuse_abandoned(self) -> None:
+        """Once the loop has given a transaction up as unknown, its partitions are being taken over anew: what was not
+        asked for yet must not be asked for any more."""
+        if self._abandoned:
+            raise OutcomeInDoubt("the transaction was given up before its commit was asked for")
 
     def _until_answered(self, what: str, call: Callable[[], object]) -> None:
         while True:

@@ -6,19 +6,29 @@ librdkafka waits half a second twice inside `init_transactions`. A short timeout
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.end_transaction_log import EndTransactionWatch
 from eventsrc.adapters.kafka.errors import translate
-from eventsrc.errors import Fenced, Unreachable
+from eventsrc.errors import Fenced, Unreachable, WorkerError
+
+logger = logging.getLogger("eventsrc.kafka")
 
 FIRST_TIMEOUT_S = 0.03
 LAST_TIMEOUT_S = 10.0
 QUICK_TRIES = 20
+
+_HOPELESS = frozenset(
+    {
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.INVALID_TRANSACTION_TIMEOUT,
+    }
+)  # fmt: skip
 
 
 def producer_config(common: Config, transactional_id: str, timeout_s: float, message_bytes: int) -> Config:
@@ -38,7 +48,7 @@ def producer_config(common: Config, transactional_id: str, timeout_s: float, mes
 
 def initialised_producer(config: Config, stopped: Callable[[], bool]) -> tuple[Producer, EndTransactionWatch]:
     """A producer that holds its transactional id, and its log watch. Blocks until Kafka answers; raises Unreachable
-    once `stopped()` says so, Fenced where the id is not ours to take."""
+    once `stopped()` says so, Fenced where the id is not ours to take, WorkerError where asking again does not help."""
     timeout_s, tries = FIRST_TIMEOUT_S, 0
     while not stopped():
         watch = EndTransactionWatch(str(config["transactional.id"]))
@@ -50,8 +60,14 @@ def initialised_producer(config: Config, stopped: Callable[[], bool]) -> tuple[P
             error = translate(exception, "taking the transactional id")
             if isinstance(error, Fenced):
                 raise error from exception
+            if exception.args[0].code() in _HOPELESS:
+                raise WorkerError(
+                    f"{error}. Allow this user to write and describe the transactional id {config['transactional.id']}, or "
+                    "mend transaction_timeout against the brokers' transaction.max.timeout.ms"
+                ) from exception
             tries += 1
             if tries > QUICK_TRIES:
+                logger.warning("%s; trying again", error)
                 timeout_s = min(timeout_s * 2, LAST_TIMEOUT_S)
                 time.sleep(0.05)
         else:

@@ -1,0 +1,107 @@
+"""The transactional producer beside a client that answers as it is told: what is asked of Kafka, and when no more."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from eventsrc.adapters.kafka import producer_start
+from eventsrc.adapters.kafka.end_transaction_log import EndTransactionWatch
+from eventsrc.adapters.kafka.producer import TopicNames, TransactionalProducer
+from eventsrc.adapters.kafka.producer_start import initialised_producer
+from eventsrc.engine.batch import Batch, BatchKind, DeadLetter, Section
+from eventsrc.engine.notes import Owner
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.errors import OutcomeInDoubt, WorkerError
+from eventsrc.model.position import Position
+
+KEY = PartitionKey("account", 3)
+PROOF = b"CGMDv2:" + struct.pack("<i", 7) + b"bank\0member\0one\0"
+
+
+class Client:
+    """librdkafka's producer, as far as it is asked. `on` runs inside the named call."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.on: dict[str, Callable[[], None]] = {}
+        self.produced: list[tuple[str, int]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def call(*arguments: Any, **named: Any) -> int:
+            self.asked.append(name)
+            if name in self.on:
+                self.on[name]()
+            if name == "produce":
+                self.produced.append((arguments[0], arguments[3]))
+            return 0
+
+        return call
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def producer(client: Client) -> TransactionalProducer:
+    names = TopicNames({"account": "commands"}, {"account": "events"}, "dead", 2)
+    return TransactionalProducer(client, EndTransactionWatch("one"), names, Owner("one", "bank-one"), 10.0)  # type: ignore[arg-type]  # it stands for a Producer
+
+
+def batch(*dead_letters: DeadLetter) -> Batch:
+    section = Section(KEY, Position(0), Position(1), dead_letters=list(dead_letters))
+    return Batch(BatchKind.COMMANDS, PROOF, {KEY: section}, commands=1)
+
+
+@pytest.mark.parametrize("given_up_in", ["begin_transaction", "send_offsets_to_transaction"])
+def test_no_commit_is_begun_for_a_transaction_that_was_given_up(
+    client: Client, producer: TransactionalProducer, given_up_in: str
+) -> None:
+    """The loop is taking its partitions over anew: a commit now would land behind the offset that was just read."""
+    client.on[given_up_in] = producer.abandon
+    sent = batch()
+    producer.send(sent)
+    with pytest.raises(OutcomeInDoubt):
+        producer.finish(sent)
+    assert "commit_transaction" not in client.asked
+
+
+def test_a_transaction_commits_after_its_offsets(client: Client, producer: TransactionalProducer) -> None:
+    sent = batch()
+    producer.send(sent)
+    assert producer.finish(sent) == {}
+    assert client.asked == ["begin_transaction", "send_offsets_to_transaction", "commit_transaction"]
+
+
+def test_dead_letters_wait_for_room_and_go_to_a_partition_that_there_is(
+    client: Client, producer: TransactionalProducer
+) -> None:
+    def full_once() -> None:
+        del client.on["produce"]
+        raise BufferError
+
+    client.on["produce"] = full_once
+    producer.send(batch(DeadLetter(3, b"key", b"value", ())))
+    assert client.produced == [("dead", 1)]
+    assert client.asked == ["begin_transaction", "produce", "poll", "produce"]
+
+
+def test_a_transactional_id_that_is_not_allowed_ends_the_worker_with_a_reason(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again and again, it would never start and never say why."""
+
+    def refuse() -> None:
+        raise KafkaException(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED))
+
+    client.on["init_transactions"] = refuse
+    monkeypatch.setattr(producer_start, "Producer", lambda config, logger: client)
+    with pytest.raises(WorkerError, match="transactional id bank-one"):
+        initialised_producer({"transactional.id": "bank-one"}, lambda: False)
+    assert client.asked == ["list_topics", "init_transactions"]
