@@ -6,6 +6,7 @@ of a second only if nothing heavy stands here.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -91,6 +92,10 @@ class _Worker:
         self._stopped = threading.Event()
 
     def run(self) -> int:
+        # Aggregates live long and form no cycles: looking for garbage among a hundred thousand of them after every few
+        # hundred allocations took a tenth of the throughput.
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 1000)
         topics = verify_topics(self._pipeline, self._bootstrap_servers, self._settings.kafka)
         ids = {name: topic.topic_id for name, topic in topics.items()}
         self._dead_letter_partitions = topics[self._dead_letter].partitions
