@@ -8,6 +8,7 @@ the batch goes on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +23,9 @@ from eventsrc.engine.memory import recall, remember
 from eventsrc.engine.partition import Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import Rejected, UnknownSchema
+from eventsrc.errors import EventsrcError, InvalidSchema, Rejected, UnknownSchema
 from eventsrc.model.identity import is_aggregate_id
-from eventsrc.model.position import Offset, Position
+from eventsrc.model.position import Offset
 from eventsrc.model.recorded import CommandMeta, Context, EventMeta, Recorded
 
 
@@ -69,6 +70,7 @@ class SectionDecider:
         self._live = partition.live
         self._answers = batch.answers
         self._time = max(partition.clock.last_us, now_us - 1)
+        self._until_purity_check = surroundings.purity_countdown
 
     def run(self, records: Sequence[ConsumedRecord], clock_s: Callable[[], float], deadline_s: float) -> int:
         """Decide records in order; returns how many were taken.
@@ -87,24 +89,25 @@ class SectionDecider:
             batch.sections[partition.key] = self._section
             batch.commands += decided
             partition.clock.merge(self._time)
+        self._surroundings.purity_countdown = self._until_purity_check
         return index + decided
 
-    def _decide_all(self, records: Sequence[ConsumedRecord], clock_s: Callable[[], float], deadline_s: float) -> int:
-        # One function, in line and on local names: cut into methods it takes a third longer per command.
+    def _decide_all(
+        self, records: Sequence[ConsumedRecord], clock_s: Callable[[], float], deadline_s: float, attempt: int = 1
+    ) -> int:
+        # One function, in line and on local names: cut into methods it takes a third longer per command. What is rare
+        # (a new id, a refusal, a failure) is a method; a failed command is tried again by calling this with it alone.
         partition, batch, limits, surroundings = self._partition, self._batch, self._limits, self._surroundings
         compiled, live, counts = self._compiled, self._live, partition.counts
         commands, kinds, capture = compiled.commands, compiled.events, compiled.capture
         output, undo = self._section.records, self._section.undo
         max_event_bytes, max_command_bytes = limits.max_event_bytes, limits.max_command_bytes
-        term, keep = b"#%d" % partition.term, compiled.type.deduplicate
+        term, keep, isolated = b"#%d" % partition.term, compiled.type.deduplicate, surroundings.isolated
         room_bytes = limits.output_bytes - batch.output_bytes
-        time, size, done, attempt = self._time, 0, 0, 1
-        while done < len(records) and (
-            (size < room_bytes and clock_s() <= deadline_s)
-            or attempt > 1  # all attempts are made at once: cut short, a slow failure would begin anew for ever
-            or batch.commands + done == 0  # whatever the limits are, a batch takes one
-        ):
-            record = records[done]
+        time, size, done, applied = self._time, 0, 0, 0
+        for record in records:
+            if (size >= room_bytes or clock_s() > deadline_s) and batch.commands + done:
+                break  # whatever the limits are, a batch takes one command
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
             mark, mark_size, applying = len(output), size, False
@@ -114,7 +117,7 @@ class SectionDecider:
                     instance = self._admit(key)
                 if value is None or len(value) > max_command_bytes:
                     raise _unfit(value, limits)
-                if surroundings.isolated:
+                if isolated:
                     self._refuse_isolated(offset)
                 how = commands.get(value[:10])
                 if how is None:
@@ -129,56 +132,59 @@ class SectionDecider:
                     if validate is not None:
                         validate(command)
                     before = capture(instance)
-                    decided = (
-                        handle(instance, command, _context(record, meta))
-                        if wants_context
-                        else handle(instance, command)
-                    )
+                    if wants_context:  # noqa: SIM108 - a line each reads better than one of 110 characters
+                        decided = handle(instance, command, _context(record, meta))
+                    else:
+                        decided = handle(instance, command)
+                    events: Sequence[Any]
                     if type(decided) in kinds:
-                        events: Sequence[Any] = (decided,)
+                        events, total = (decided,), 1
                     else:
                         events = () if decided is None else tuple(decided)
-                    surroundings.purity_countdown -= 1
-                    if surroundings.purity_countdown <= 0:  # after a generator has run
+                        total = len(events)
+                    self._until_purity_check -= 1
+                    if self._until_purity_check <= 0:  # after a generator has run
                         self._check_purity(instance, before, command)
-                    sequence, at, total, applying = before[-2], time, len(events), True
-                    hashed = xxh3_64_digest(value[body_start:], seed) if events else b""
-                    for index, event in enumerate(events):
-                        kind = kinds.get(type(event))
-                        if kind is None:
-                            raise TypeError(f"returned {type(event).__name__}, which no @apply method takes")
-                        write, apply, wants_recorded, reread = kind
-                        at += 1
-                        sequence += 1
-                        encoded = write(
-                            command_id, correlation_id, causation_id, offset, index, total, at, hashed, event
-                        )
-                        if len(encoded) > max_event_bytes:
-                            raise _too_large(event, encoded, max_event_bytes)
-                        instance._eventsrc_sequence = sequence
-                        if reread is not None:
-                            event = reread(encoded)[1]
-                        if wants_recorded:
-                            stored = EventMeta(
-                                command_id, correlation_id, causation_id, offset, index, total, at, hashed
-                            )
-                            apply(instance, event, Recorded(event, sequence, None, stored))
-                        else:
-                            apply(instance, event)
-                        output.append((b"%b@%d%b" % (key, sequence, term), encoded, at // 1000))
-                        size += len(encoded)
+                    sequence, at, index, applying = before[-2], time, 0, True
                     if total:
+                        hashed = xxh3_64_digest(value[body_start:], seed)
+                        for event in events:
+                            kind = kinds.get(type(event))
+                            if kind is None:
+                                raise TypeError(f"returned {type(event).__name__}, which no @apply method takes")
+                            write, apply, wants_recorded, reread = kind
+                            at += 1
+                            sequence += 1
+                            encoded = write(
+                                command_id, correlation_id, causation_id, offset, index, total, at, hashed, event
+                            )
+                            written = len(encoded)
+                            if written > max_event_bytes:
+                                raise _too_large(event, written, max_event_bytes)
+                            instance._eventsrc_sequence = sequence
+                            if reread is not None:
+                                event = reread(encoded)[1]
+                            if wants_recorded:
+                                stored = EventMeta(
+                                    command_id, correlation_id, causation_id, offset, index, total, at, hashed
+                                )
+                                apply(instance, event, Recorded(event, sequence, None, stored))
+                            else:
+                                apply(instance, event)
+                            output.append((b"%b@%d%b" % (key, sequence, term), encoded, at // 1000))
+                            size += written
+                            index += 1
                         time = at
                         instance._eventsrc_memory = remember(memory, keep, command_id, sequence, at, total, hashed)
                         if key not in undo:
                             undo[key] = (instance, before if key in live else None)
                             live[key] = instance
-                        counts.applied += 1
+                        applied += 1
                     else:
                         counts.empty += 1
                     if reply is not None:
-                        written = tuple(each[1] for each in output[mark:])
-                        self._answers.append(Answer(reply, command_id, "ok", sequence, written, None, {}))
+                        bodies = tuple(each[1] for each in output[mark:])
+                        self._answers.append(Answer(reply, command_id, "ok", sequence, bodies, None, {}))
             except Exception as failure:  # noqa: BLE001 - whatever is wrong with a command concerns it alone
                 if before:  # the handler was called
                     compiled.restore(instance, before)
@@ -188,17 +194,19 @@ class SectionDecider:
                         counts.rejected += 1
                         self._answer(meta, "rejected", before[-2], failure.reason, failure.details)
                     elif attempt < limits.handler_attempts:
-                        attempt += 1
-                        continue  # the same record, decoded anew: the failed attempt may have changed the command
+                        # From the bytes again: the failed attempt may have changed the command.
+                        self._time = time
+                        self._decide_all((record,), clock_s, math.inf, attempt + 1)
+                        time = self._time
                     else:
                         self._bury(record, Refused.by_handler(failure, attempt))
                 else:
                     self._bury(record, Refused.by_reading(failure))
-            attempt = 1
             done += 1
-            partition.position = Position(offset + 1)
+            partition.position = offset + 1  # type: ignore[assignment]  # NewType's call costs as much as the addition
         self._time = time
         batch.output_bytes += size
+        counts.applied += applied
         return done
 
     def _refuse_isolated(self, offset: int) -> None:
@@ -219,13 +227,17 @@ class SectionDecider:
 
     def _find(self, value: bytes, offset: int) -> CompiledCommand | None:
         """The way to decide a kind of command met for the first time; None where the partition must wait."""
+        why: EventsrcError
         try:
             return self._compiled.command(value)
         except UnknownSchema as unknown:
-            if unknown.fingerprint in self._surroundings.given_up:
-                raise Refused("unknown-schema", str(unknown)) from unknown
-            self._partition.waiting_for = UnknownSchemaHere(Offset(offset), unknown.fingerprint)
-            return None
+            fingerprint, why = unknown.fingerprint, unknown
+        except InvalidSchema as damaged:  # its file is on its way here, or was edited: the command is not to blame
+            fingerprint, why = value[2:10], damaged
+        if fingerprint in self._surroundings.given_up:
+            raise Refused("unknown-schema", str(why)) from why
+        self._partition.waiting_for = UnknownSchemaHere(Offset(offset), fingerprint)
+        return None
 
     def _repeated(self, memory: bytes, meta: CommandMeta, how: CompiledCommand, value: bytes, body_start: int) -> bool:
         """Answer a command that took effect before; False if it did not (sixteen bytes matched by chance)."""
@@ -266,10 +278,10 @@ class SectionDecider:
 
     def _check_purity(self, instance: Any, before: PreImage, command: Any) -> None:
         """Sampled: a handler that changes the state itself would make memory and log part ways."""
-        self._surroundings.purity_countdown = self._limits.purity_sample
+        self._until_purity_check = self._limits.purity_sample
         if self._compiled.capture(instance) == before:
             return
-        self._surroundings.purity_countdown = 0  # look at the next attempt too
+        self._until_purity_check = 0  # look at the next attempt too
         raise TypeError(
             f"the handler of {type(command).__name__} in {type(instance).__name__} changed the aggregate's state; "
             "a handler decides and returns events, only an @apply method changes state"
@@ -281,8 +293,8 @@ def _context(record: ConsumedRecord, meta: CommandMeta) -> Context:
     return Context(record.timestamp()[1], meta[0], meta[1], meta[2], seed)
 
 
-def _too_large(event: object, encoded: bytes, limit: int) -> ValueError:
-    return ValueError(f"event {type(event).__name__} takes {len(encoded)} bytes; at most {limit} fit")
+def _too_large(event: object, size: int, limit: int) -> ValueError:
+    return ValueError(f"event {type(event).__name__} takes {size} bytes; at most {limit} fit")
 
 
 def _unfit(value: bytes | None, limits: Limits) -> Refused:

@@ -18,7 +18,7 @@ from eventsrc.codec.control import Barrier
 from eventsrc.codec.keys import is_control_key, parse_event_key
 from eventsrc.engine.memory import remember
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import DecodingError, LogInconsistent
+from eventsrc.errors import DecodingError, InvalidSchema, LogInconsistent, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.recorded import EventMeta, Recorded
 
@@ -45,7 +45,8 @@ class PartitionFold:
     """State of a partition as its events tell it.
 
     `live`: instances by id. `highest_term`: offset of the latest barrier. `highest_source`: highest offset of a command
-    that made an event. `barriers`: offsets of all barriers read. `only`: fold one id alone (terms are still followed).
+    that made an event. `last_time`: the latest hybrid time, of events and barriers. `barriers`: offsets of all barriers
+    read. `only`: fold one id alone (terms are still followed).
     """
 
     aggregate: AggregateType
@@ -143,12 +144,15 @@ class PartitionFold:
             return
         try:
             control = self.catalog.control_reader(value[:10])(value)
+        except InvalidSchema as damaged:
+            raise UnknownSchema(value[2:10], str(damaged)) from damaged
         except DecodingError as unreadable:
             raise LogInconsistent(f"the control record at offset {offset} cannot be read: {unreadable}") from unreadable
         if isinstance(control, Barrier):
             self.highest_term = offset
             self.last_barrier = control
             self.barriers.add(offset)
+            self.last_time = max(self.last_time, control.time)  # later events are later than it, for readers by time
             for identity, left in self._unfinished.items():
                 raise self._half(identity, left)
             return
@@ -213,6 +217,8 @@ class PartitionFold:
             if read is None:
                 read = self._readers[prefix] = self.catalog.event_reader(self.aggregate, prefix)
             return read(value)
+        except InvalidSchema as damaged:  # a file on its way here, or edited: no verdict on the log
+            raise UnknownSchema(value[2:10], str(damaged)) from damaged
         except DecodingError as unreadable:
             raise LogInconsistent(
                 f"the event at offset {offset} ({self._name(identity)} sequence {sequence}) cannot be read: {unreadable}"
