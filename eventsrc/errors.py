@@ -8,7 +8,8 @@ Messages say what happened, to which key, partition and offset, and what to do n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 
@@ -24,6 +25,9 @@ class Rejected(EventsrcError):
 
     `details` are JSON scalars; anything else is turned into text by `str`.
     """
+
+    reason: str = "no reason was given"  # both stand here for a subclass that does not call this one's __init__
+    details: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, reason: str, **details: Any) -> None:
         self.reason = reason

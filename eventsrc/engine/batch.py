@@ -7,6 +7,7 @@ happened until its transaction has committed.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +43,7 @@ class Answer(NamedTuple):
     sequence: int
     events: tuple[bytes, ...]
     reason: str | None
-    details: dict[str, Any]
+    details: Mapping[str, Any]
 
 
 @dataclass(slots=True, eq=False)

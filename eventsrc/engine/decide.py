@@ -9,7 +9,7 @@ the batch goes on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -255,7 +255,7 @@ class SectionDecider:
         status: ReplyStatus,
         sequence: int,
         reason: str | None = None,
-        details: dict[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         if meta[4] is not None:
             self._answers.append(Answer(meta[4], meta[0], status, sequence, (), reason, details or {}))

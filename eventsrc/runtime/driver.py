@@ -46,7 +46,7 @@ from eventsrc.engine.effects import (
 )
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
-from eventsrc.errors import AbortRequired, OutcomeInDoubt
+from eventsrc.errors import AbortRequired, InvalidSchema, OutcomeInDoubt
 from eventsrc.faultpoints import reach
 from eventsrc.ports import DecidingRecord, EventsLog, Membership, Polled, Replies, StableOffsets, Transactions
 from eventsrc.runtime.commit_thread import CommitThread
@@ -259,7 +259,7 @@ class Driver:
                 case ReplaceProducer(reason):
                     self._replace_producer(reason)
                 case ReloadSchemas():
-                    self._engine.catalog.reload()
+                    self._reload_schemas()
                 case FindBlocker(partition, attempt, words):
                     self._find_blocker(partition, attempt, words)
                 case Halt(partition, reason):
@@ -311,6 +311,12 @@ class Driver:
                     self.post(failure)
 
         threading.Thread(target=start, name="eventsrc-producer-start", daemon=True).start()
+
+    def _reload_schemas(self) -> None:
+        try:
+            self._engine.catalog.reload()
+        except (OSError, InvalidSchema) as failure:  # a deployment is under way, or left what is none: look again later
+            logger.warning("the schema directory cannot be listed: %s", failure)
 
     def _find_blocker(self, partition: PartitionKey, attempt: int, words: str) -> None:
         """In a thread: it asks the broker several times, and the partition that is held back waits anyway."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -30,7 +31,7 @@ def events_reader_config(common: Config, group_id: str) -> Config:
 
 
 class EventsReader:
-    """On the loop's thread. The client exists only while something is read."""
+    """On the loop's thread. The client is made when first something is to be read."""
 
     def __init__(self, config: Config, topics: Mapping[str, str]) -> None:
         self._config = config
@@ -47,7 +48,8 @@ class EventsReader:
         """Read from offset 0, from there again if it was being read: history is deleted by compaction alone."""
         if self._consumer is None:
             self._consumer = Consumer(self._config, logger=logging.getLogger("eventsrc.librdkafka"))
-            self._consumer.list_topics(timeout=5.0)  # else the first partitions wait for a metadata refresh
+            with contextlib.suppress(KafkaException):  # only speed: the first partitions wait for a metadata refresh
+                self._consumer.list_topics(timeout=5.0)
         self.stop(key)
         self._consumer.incremental_assign([TopicPartition(self._topics[key.aggregate], key.number, 0)])
         self._reading.add(key)
@@ -80,7 +82,6 @@ class EventsReader:
         return polled
 
     def close(self) -> None:
-        """Also between recoveries: an idle client keeps connections and buffers."""
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None

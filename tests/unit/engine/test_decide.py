@@ -12,6 +12,7 @@ from eventsrc import Rejected
 from eventsrc.engine.counts import Counts
 from eventsrc.engine.decide import Limits
 from eventsrc.engine.memory import entries
+from eventsrc.errors import InvalidSchema
 from eventsrc.model.position import Position
 from tests.unit.engine.deciding import KEY, NOW_US, TERM, Desk, header
 from tests.unit.engine.shop import (
@@ -94,6 +95,22 @@ def test_a_rejection_carries_reason_and_details_and_leaves_no_trace() -> None:
     assert desk.statuses == [("ok", 1), ("rejected", 1)]
     assert desk.live().balance == 5
     assert desk.partition.counts == Counts(applied=1, rejected=1)
+
+
+def test_a_rejection_of_the_applications_own_class_needs_no_words() -> None:
+    class Closed(Rejected):
+        def __init__(self) -> None:
+            pass
+
+    def close(account: Any, command: Any, context: Any) -> None:
+        raise Closed
+
+    desk = Desk()
+    desk.decide(handler(close))
+    assert [(answer.status, answer.reason, dict(answer.details)) for answer in desk.answers] == [
+        ("rejected", "no reason was given", {})
+    ]
+    assert str(Closed()) == "no reason was given"
 
 
 def test_a_repeated_command_is_answered_with_its_first_sequence() -> None:
@@ -415,6 +432,19 @@ def test_at_an_unknown_schema_the_partition_waits_before_that_command() -> None:
     assert desk.decide(Deposit(1), UNKNOWN, Deposit(2)) == 1
     assert desk.partition.waiting_for == (1, UNKNOWN[2:10])
     assert (desk.partition.position, desk.section.position) == (1, 1)
+
+
+def test_at_a_schema_file_that_is_damaged_the_partition_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(value: bytes) -> Any:
+        raise InvalidSchema("half a file")
+
+    desk = Desk()
+    monkeypatch.setattr(desk.partition.compiled, "command", damaged)
+    assert desk.decide(UNKNOWN) == 0
+    assert desk.partition.waiting_for == (0, UNKNOWN[2:10])
+    desk.surroundings.given_up.add(UNKNOWN[2:10])
+    assert desk.decide(UNKNOWN) == 1
+    assert desk.reasons == ["unknown-schema"]
 
 
 def test_a_batch_of_nothing_but_an_unknown_schema_carries_nothing() -> None:

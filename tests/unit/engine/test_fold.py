@@ -12,7 +12,7 @@ from eventsrc.codec.control import Barrier, Pruned, write_barrier, write_pruned
 from eventsrc.codec.keys import barrier_key, event_key, pruned_key
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.memory import entries
-from eventsrc.errors import LogInconsistent, UnknownSchema
+from eventsrc.errors import InvalidSchema, LogInconsistent, UnknownSchema
 from tests.unit.engine.shop import (
     ACCOUNT,
     BASKET,
@@ -313,3 +313,21 @@ def test_a_barrier_that_is_not_where_it_was_written_is_a_verdict() -> None:
 def test_the_verdicts_that_need_the_whole_log_come_with_the_barrier() -> None:
     with pytest.raises(LogInconsistent, match="has no event of sequence 1"):
         PartitionFold(ACCOUNT, catalog).feed_until([barrier(0), event(1, 2), barrier(3)], 3)
+
+
+def test_events_after_a_barrier_of_a_fast_clock_are_later_than_it() -> None:
+    """A reader by time stops at the first record beyond its moment: nothing before that moment may stand behind it."""
+    assert folded(barrier(0, time=500), event(1, 1, time=90), barrier(2, time=70)).last_time == 500
+
+
+def test_a_damaged_schema_file_is_no_verdict_on_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*arguments: Any) -> Any:
+        raise InvalidSchema("half a file")
+
+    good = folded(barrier(0))
+    monkeypatch.setattr(catalog, "event_reader", damaged)
+    with pytest.raises(UnknownSchema, match="half a file"):
+        good.feed(1, event_key(b"alice", 1, 0), UNKNOWN, 0)
+    monkeypatch.setattr(catalog, "control_reader", damaged)
+    with pytest.raises(UnknownSchema, match="half a file"):
+        good.feed(1, barrier_key(uuid.uuid4()), UNKNOWN, 0)
