@@ -101,10 +101,15 @@ class Ownership:
     fold: PartitionFold | None = None
     partition: Partition | None = None
     progress_s: float = 0.0
-    blocked_since_s: float | None = None
+    stalled_at_s: float | None = None
     retry_at_s: float = 0.0
     halted_because: str | None = None
     unknown_since: dict[bytes, float] = field(default_factory=dict)
+
+    @property
+    def went_on(self) -> bool:
+        """It stalled, and has made progress since: what held it back holds it back no more."""
+        return self.stalled_at_s is not None and self.progress_s > self.stalled_at_s
 
     def on(self, event: PhaseEvent) -> None:
         """Take the transition. Raises IllegalTransitionError naming partition, event and phase."""
@@ -117,6 +122,7 @@ class Ownership:
         """Forget what was learned: the next attempt starts from the stable offset."""
         self.attempt = attempt
         self.progress_s = now_s
+        self.stalled_at_s = None
         self.proof = None
         self.partition = None
         self.fold = None

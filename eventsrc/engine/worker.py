@@ -146,8 +146,8 @@ class WorkerEngine:
                 return self._takeovers.fenced_off(happened, at) + self._advance(at)
             case TakeoverRefused():
                 ownership = self._takeovers.current_attempt(happened.partition, happened.attempt)
-                if ownership is None or ownership.phase in (Phase.OPEN, Phase.WAITING):
-                    return []  # it went on meanwhile
+                if ownership is None or ownership.phase in (Phase.OPEN, Phase.WAITING) or ownership.went_on:
+                    return []
                 return self._halt(ownership, happened.reason)
             case LogRefused():
                 refused = self.owned.get(happened.partition)
@@ -382,7 +382,7 @@ class WorkerEngine:
             stalled_s = at.monotonic_s - ownership.progress_s
             if ownership.phase not in _ON_THE_WAY or stalled_s <= self.pipeline.settings.recovery_stall_deadline:
                 continue
-            ownership.progress_s = at.monotonic_s
+            ownership.progress_s = ownership.stalled_at_s = at.monotonic_s
             if ownership.phase is Phase.READING:
                 words = f"recovery has read nothing for {stalled_s:.0f} s before its own barrier at offset {ownership.term},"
                 effects.append(FindBlocker(ownership.key, ownership.attempt, words))

@@ -87,7 +87,7 @@ class _Worker:
         self._dead_letter_partitions = pipeline.settings.partitions
         check_note_fits(self._owner)
         self._group = GroupQueries(self._common, group_id)
-        self._record = CrashRecord(slot.directory)
+        self._directory = slot.directory
         self._stopping = stopping
         self._stopped = threading.Event()
 
@@ -101,6 +101,7 @@ class _Worker:
         self._dead_letter_partitions = topics[self._dead_letter].partitions
         catalog = Catalog(self._pipeline, self._settings.schemas_dir)
         schema_files.export(self._settings.schemas_dir, catalog.schemas())
+        self._record = CrashRecord(self._directory)  # from here on: a start that Kafka or a topic prevents is no crash
         of = self._pipeline.settings
         engine = WorkerEngine(
             self._pipeline,

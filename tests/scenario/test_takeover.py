@@ -368,6 +368,25 @@ def test_what_held_a_recovery_back_halts_nothing_once_the_recovery_went_on(stage
     """)
 
 
+def test_what_held_a_recovery_back_halts_nothing_once_a_part_of_it_was_read(stage: Stage) -> None:
+    stage.play("""
+        assigned account/0
+        -> ask account/0 #1
+        stable account/0 #1 committed none log 0..0
+        -> commit barriers account/0 to 0 by m1
+        committed account/0=9
+        -> read account/0
+        tick 31
+        -> find blocker of account/0 #1
+        tick 1
+        events account/0 0:barrier
+        refused account/0 #1 record 5 of another program's transaction
+        events account/0 9:barrier
+        -> stop reading account/0
+        -> open account/0 at 0
+    """)
+
+
 def test_a_rebalance_during_recovery_stops_only_the_readers_of_what_left(stage: Stage) -> None:
     stage.play("""
         assigned account/0 account/1
