@@ -84,7 +84,7 @@ class Driver:
     def __init__(
         self,
         engine: WorkerEngine,
-        start_producer: Callable[[bytes | None], Transactions],
+        start_producer: Callable[[Callable[[], bytes] | None], Transactions],
         describe_blocker: Callable[[PartitionKey], str | None],
         stopping: threading.Event,
         *,
@@ -99,6 +99,7 @@ class Driver:
         self._inbox: queue.SimpleQueue[Input | ProducerStarted | Exception] = queue.SimpleQueue()
         self._commits = CommitThread(self.post)
         self._producer: Transactions | None = None
+        self._proof = b""
         self._stopping = stopping
         self._ticked_s = 0.0
         self._served_s = 0.0
@@ -200,6 +201,8 @@ class Driver:
         now_s = time.monotonic()
         if now_s - self._ticked_s >= TICK_S:
             self._ticked_s = now_s
+            if self._producer is None:
+                self._proof = self._ports.membership.metadata()
             self._step(Ticked())
             if self._engine.proved:
                 self._ports.record.progressed()
@@ -297,11 +300,12 @@ class Driver:
         if self._producer is not None:
             self._producer.abandon()
             self._producer = None
-        self._begin_producer(self._ports.membership.metadata())
+        self._proof = self._ports.membership.metadata()
+        self._begin_producer(lambda: self._proof)
 
-    def _begin_producer(self, proof: bytes | None) -> None:
+    def _begin_producer(self, proof: Callable[[], bytes] | None) -> None:
         """In a thread: it waits for the coordinator, beside the group join. `proof`: of the membership that its
-        transactional id belongs to, where there is one already."""
+        transactional id belongs to, where there is one already; kept up to date while it waits."""
 
         def start() -> None:
             try:

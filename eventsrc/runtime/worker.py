@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -56,6 +56,9 @@ logger = logging.getLogger("eventsrc.worker")
 
 EXIT_DRAINED = 0
 EXIT_FAILED = 1
+
+STRANGER_LOOKS = 3
+LOOK_AGAIN_S = 0.5
 
 
 def run_worker(pipeline: Pipeline, settings: Settings) -> int:
@@ -176,19 +179,24 @@ class _Worker:
     def _describe_blocker(self, key: PartitionKey) -> str | None:
         return describe_blocker(self._common, self._pipeline.settings.group_id, self._events[key.aggregate], key.number)
 
-    def _check_identity(self, proof: bytes) -> None:
+    def _check_identity(self, proof: Callable[[], bytes]) -> None:
         """Before the transactional id is taken again: raises Fenced where the group knows another holder of our
-        instance id. Taking it from that one would end both."""
+        instance id, at several looks: one alone may find us between two memberships of our own. Taking the id from
+        that one would end both."""
+        strangers = 0
         while not self._stopped.is_set():
             try:
                 holder = self._group.members().get(self._owner.instance)
             except WorkerError as failed:
                 logger.info("%s; asking again", failed)
-                self._stopped.wait(0.5)
-                continue
-            if holder is not None and holder != member_of(proof) and member_of(proof) is not None:
-                raise Fenced(f"instance id {self._owner.instance} is another process's now")
-            return
+            else:
+                own = member_of(proof())
+                if holder is None or own is None or holder == own:
+                    return
+                strangers += 1
+                if strangers == STRANGER_LOOKS:
+                    raise Fenced(f"instance id {self._owner.instance} is another process's now")
+            self._stopped.wait(LOOK_AGAIN_S)
 
     def _refuse(self, driver: Driver, topic: str, what: str) -> None:
         """A topic is not what it was: halt every partition that lives in it."""
@@ -199,7 +207,7 @@ class _Worker:
                 for number in range(self._pipeline.settings.partitions):
                     driver.post(LogRefused(PartitionKey(name, number), reason))
 
-    def _start_producer(self, proof: bytes | None) -> TransactionalProducer:
+    def _start_producer(self, proof: Callable[[], bytes] | None) -> TransactionalProducer:
         of = self._pipeline.settings
         if proof is not None:
             self._check_identity(proof)
