@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventsrc.adapters.kafka.config import Config
 
-INTERVAL_S = 3.0
+INTERVAL_S = 1.5
 REQUEST_TIMEOUT_S = 10.0
 
 
@@ -36,14 +36,21 @@ class TopicWatch:
 
     def _run(self) -> None:
         admin: AdminClient | None = None
+        seen: dict[str, str] = {}
         while not self._closed.wait(INTERVAL_S) and self._expected:
             admin = admin or AdminClient(dict(self._common), logger=logging.getLogger("eventsrc.librdkafka"))
             described = admin.describe_topics(TopicCollection(list(self._expected)), request_timeout=REQUEST_TIMEOUT_S)
-            for topic, future in described.items():
-                what = self._difference(topic, future.result) if not self._closed.is_set() else None
-                if what is not None:
-                    del self._expected[topic]
-                    self._changed(topic, what)
+            found = {topic: self._difference(topic, future.result) for topic, future in described.items()}
+            seen = self._report(seen, {topic: what for topic, what in found.items() if what is not None})
+
+    def _report(self, before: Mapping[str, str], now: dict[str, str]) -> dict[str, str]:
+        """What was seen at two looks: one broker alone may not know yet what the others do. Returns what is to be looked
+        at again."""
+        for topic in before.keys() & now.keys():
+            if not self._closed.is_set():
+                del self._expected[topic]
+                self._changed(topic, now.pop(topic))
+        return now
 
     def _difference(self, topic: str, result: Callable[[], object]) -> str | None:
         try:
