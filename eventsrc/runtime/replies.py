@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eventsrc.codec.control import Reply
-from eventsrc.errors import CommandFailed, EventsrcError, IdempotencyConflict, OutcomeUnknown, Rejected
+from eventsrc.errors import (
+    CommandFailed,
+    DecodingError,
+    EventsrcError,
+    IdempotencyConflict,
+    OutcomeUnknown,
+    Rejected,
+    SchemaIncompatible,
+    UnknownSchema,
+)
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.recorded import Outcome
 
@@ -131,11 +140,22 @@ class WaitingCommands:
 
 def outcome_of(reply: Reply, waiting: WaitingCommand, decode: EventDecoder) -> Outcome:
     """What the answer tells: an outcome, without events for a duplicate. Raises `Rejected`, `CommandFailed` or
-    `IdempotencyConflict`; `OutcomeUnknown` for a status that only a newer version knows."""
+    `IdempotencyConflict`; `SchemaIncompatible` for events that only a newer version reads; `OutcomeUnknown` for a
+    status that only a newer version knows."""
     if reply.status in ("ok", "duplicate"):
-        events = tuple(decode(waiting.aggregate, event) for event in reply.events)
+        events = _read_events(reply, waiting, decode)
         return Outcome(uuid.UUID(bytes=reply.command_id), events, reply.sequence, reply.status == "duplicate")
     raise _refusal(reply, waiting)
+
+
+def _read_events(reply: Reply, waiting: WaitingCommand, decode: EventDecoder) -> tuple[Any, ...]:
+    try:
+        return tuple(decode(waiting.aggregate, event) for event in reply.events)
+    except (DecodingError, UnknownSchema) as error:  # a newer worker's: nothing is wrong with the command
+        raise SchemaIncompatible(
+            f"{waiting.describe()} took effect (sequence {reply.sequence}), but this program cannot read its events: "
+            f"{error}. Do not send it again; give this program the workers' code and schema files"
+        ) from error
 
 
 def _refusal(reply: Reply, waiting: WaitingCommand) -> EventsrcError:
@@ -166,4 +186,9 @@ def failed_command(reason: str, details: Mapping[str, Any]) -> CommandFailed:
 
 def end_unknown(commands: Iterable[WaitingCommand], why: str) -> None:
     for waiting in commands:
-        waiting.fail(OutcomeUnknown(f"{waiting.describe()}: {why}; send it again with the same idempotency key"))
+        waiting.fail(
+            OutcomeUnknown(
+                f"{waiting.describe()}: {why}; send it again with the same idempotency key. Sent "
+                "without one, it may have taken effect: look first"
+            )
+        )

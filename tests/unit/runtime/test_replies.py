@@ -9,6 +9,7 @@ import pytest
 
 from eventsrc import CommandFailed, IdempotencyConflict, OutcomeUnknown, Pipeline, Rejected, apply, handle
 from eventsrc.codec.control import Reply
+from eventsrc.errors import DecodingError, SchemaIncompatible, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown, outcome_of
 
@@ -89,6 +90,19 @@ def test_conflict_and_unheard_of_statuses_have_their_errors(waiting: WaitingComm
         outcome_of(reply("conflict"), waiting, decode)
     with pytest.raises(OutcomeUnknown, match="postponed"):
         outcome_of(reply("postponed"), waiting, decode)
+
+
+@pytest.mark.parametrize(
+    "error", [UnknownSchema(b"12345678"), DecodingError("no class of Account reads Opened any more")]
+)
+def test_events_of_a_newer_worker_do_not_hide_that_the_command_took_effect(
+    error: Exception, waiting: WaitingCommand
+) -> None:
+    def newer(_: AggregateType, value: bytes) -> str:
+        raise error
+
+    with pytest.raises(SchemaIncompatible, match=r"took effect \(sequence 3\).*Do not send it again"):
+        outcome_of(reply("ok", events=[b"one"]), waiting, newer)
 
 
 def test_a_command_is_taken_once(account: AggregateType) -> None:
