@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 
-from eventsrc.errors import InvalidId
+from eventsrc.errors import InvalidCommand, InvalidId
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "eventsrc")
 MAX_AGGREGATE_ID_BYTES = 255
@@ -49,7 +49,16 @@ def random_command_id() -> bytes:
 
 
 def command_id_for(pipeline: str, aggregate: str, aggregate_id: str, idempotency_key: str) -> bytes:
-    """The same 16 bytes for the same idempotency key, in every client. `aggregate` is the kebab-case name."""
+    """The same 16 bytes for the same idempotency key, in every client. `aggregate` is the kebab-case name.
+    Raises `InvalidCommand` for a key that is no text."""
+    if not isinstance(idempotency_key, str):
+        raise InvalidCommand(f"an idempotency key is a str, not {type(idempotency_key).__name__}: {idempotency_key!r}")
+    try:
+        idempotency_key.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCommand(
+            f"the idempotency key {idempotency_key!r} holds a lone surrogate, which UTF-8 refuses"
+        ) from error
     return _uuid5("\0".join((pipeline, aggregate, aggregate_id, idempotency_key)))
 
 

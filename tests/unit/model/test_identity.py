@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 
-from eventsrc import InvalidId
+from eventsrc import InvalidCommand, InvalidId
 from eventsrc.model import identity
 
 
@@ -49,3 +50,9 @@ def test_random_command_ids_differ() -> None:
     first, second = identity.random_command_id(), identity.random_command_id()
     assert len(first) == len(second) == 16
     assert first != second
+
+
+@pytest.mark.parametrize("key", [5, b"order-7", "\ud800"])
+def test_an_idempotency_key_is_text(key: Any) -> None:
+    with pytest.raises(InvalidCommand, match="idempotency key"):
+        identity.command_id_for("bank", "account", "alice", key)
