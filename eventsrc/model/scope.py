@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 import typing
 from collections import ChainMap
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventsrc.model.spelling import shown
+
+_BUILTINS = vars(builtins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,11 @@ class Scope:
 
         holder.__annotations__ = {"annotation": annotation}
         # The class's body comes last: a field named like its type (`date: date = ...`) must not hide it.
-        local = ChainMap(*([dict(self.function)] if self.function else []), self.module, dict(body or {}))
+        # Nor may a method named like a builtin (`def set(self, ...)`).
+        known = {
+            name: value for name, value in (body or {}).items() if isinstance(value, type) or name not in _BUILTINS
+        }
+        local = ChainMap(*([dict(self.function)] if self.function else []), self.module, known)
         return typing.get_type_hints(holder, self.module, local, include_extras=True)["annotation"]
 
 

@@ -139,3 +139,13 @@ def test_refused(annotation: Any) -> None:
 )
 def test_described_as_people_write_it(annotation: Any, text: str) -> None:
     assert described(read(annotation)[0]) == text
+
+
+def test_neither_a_field_nor_a_method_hides_a_type_of_its_name() -> None:
+    class Nested: ...
+
+    body = {"date": None, "set": len, "Nested": Nested, "Warning": Nested}
+    scope = Scope(globals(), {})
+    assert scope.resolve("date | None", body) == date | None
+    assert scope.resolve("set[str]", body) == set[str]
+    assert (scope.resolve("Nested", body), scope.resolve("Warning", body)) == (Nested, Nested)
