@@ -81,7 +81,8 @@ def _worded(class_name: str, item: Any) -> str:
     if item["type"] in _SHAPE:
         return f"{class_name}{path}: there is no such field"
     message = str(item["msg"])
-    return f"{class_name}{path}: {message[:1].lower()}{message[1:]}, not {_short(item['input'])}"
+    found = "" if ", not " in message else f", not {_short(item['input'])}"
+    return f"{class_name}{path}: {message[:1].lower()}{message[1:]}{found}"
 
 
 def _short(value: Any) -> str:

@@ -247,3 +247,9 @@ print(sorted(heavy & set(sys.modules)))
 def test_an_application_without_constraints_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_was_found_is_told_once() -> None:
+    payload = {**JSON, "lines": []}
+    with pytest.raises(InvalidCommand, match=r"Everything.lines: list should have at least 1 item .*, not 0$"):
+        everything.from_json(payload)
