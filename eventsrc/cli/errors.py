@@ -40,6 +40,8 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 
 
 def exit_code_of(error: Exception) -> int:
+    if _refused_setting(error) is not None:
+        return EXIT_USAGE
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_FAILURE)
 
 
@@ -55,7 +57,21 @@ def error_text(error: Exception) -> str:
         return "\n".join([str(error), *(f"  {problem}" for problem in error.problems)])
     if isinstance(error, EventsrcError):
         return str(error)
+    refused = _refused_setting(error)
+    if refused is not None:
+        return f"a Kafka setting is refused: {refused}; see -X, EVENTSRC_KAFKA_..., and kafka in pyproject.toml"
     return f"unexpected {type(error).__name__}: {error}. Run it again with --debug to see where"
+
+
+def _refused_setting(error: Exception) -> str | None:
+    """The client library's words on a setting that it does not take, which it tells only when a client is made."""
+    if "confluent_kafka" not in sys.modules:
+        return None
+    from confluent_kafka import KafkaError, KafkaException
+
+    if not isinstance(error, KafkaException) or error.args[0].code() != KafkaError._INVALID_ARG:
+        return None
+    return str(error.args[0].str())
 
 
 def silence_stdout() -> None:

@@ -53,6 +53,10 @@ def _imported(module_name: str, app: str) -> ModuleType:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UsageError(f"{app}: there is no module {error.name} in {here} or on the Python path") from error
         raise UsageError(f"importing {module_name} failed: {error}{_place(error)}") from error
+    except SystemExit as error:  # its code would be taken for ours
+        raise UsageError(
+            f"importing {module_name} ended the program: sys.exit({error.code!r}){_place(error)}"
+        ) from error
     except Exception as error:
         raise UsageError(f"importing {module_name} failed: {type(error).__name__}: {error}{_place(error)}") from error
 

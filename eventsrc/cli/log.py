@@ -10,7 +10,7 @@ import typer
 
 from eventsrc.cli.errors import EXIT_FAILURE
 from eventsrc.cli.finding import aggregate_and_id
-from eventsrc.cli.render import changes, dump, local_time, message_text, record_to_json, rfc3339, value_text
+from eventsrc.cli.render import changes, dump, local_time, message_text, printable, record_to_json, rfc3339, value_text
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.times import parse_time
 
@@ -55,9 +55,8 @@ def log(
                 print(timeline.as_line(step))
     if not timeline.length:
         if not as_json:
-            print(
-                f"{aggregate.name} {aggregate_id} never existed" + (f" before {local_time(moment)}" if moment else "")
-            )
+            before = f" before {local_time(moment)}" if moment else ""
+            print(printable(f"{aggregate.name} {aggregate_id} never existed{before}"))
         raise typer.Exit(EXIT_FAILURE)
 
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventsrc.cli.render import message_text, record_to_json, to_json
-from eventsrc.errors import CommandFailed, EventsrcError, IdempotencyConflict, OutcomeUnknown, Rejected
+from eventsrc.cli.render import message_text, printable, record_to_json, to_json
+from eventsrc.errors import (
+    CommandFailed,
+    EventsrcError,
+    IdempotencyConflict,
+    OutcomeUnknown,
+    Rejected,
+    SchemaIncompatible,
+)
 
 if TYPE_CHECKING:
     from eventsrc.model.aggregate import AggregateType
@@ -26,6 +33,7 @@ _STATUSES: tuple[tuple[type[EventsrcError], str], ...] = (
     (CommandFailed, "failed"),
     (IdempotencyConflict, "conflict"),
     (OutcomeUnknown, "unknown"),
+    (SchemaIncompatible, "unreadable"),
     (EventsrcError, "invalid"),
 )
 
@@ -53,13 +61,13 @@ def outcome_text(sent: Sent, result: Outcome | EventsrcError, elapsed_ms: int | 
     took = "" if elapsed_ms is None else f", partition {sent.partition}, {elapsed_ms:,} ms"
     if isinstance(result, Rejected):
         details = "".join(f", {name} {value}" for name, value in result.details.items())
-        return f"rejected: {result.reason}   ({sent.aggregate} {sent.id}{details})"
+        return printable(f"rejected: {result.reason}   ({sent.aggregate} {sent.id}{details})")
     if isinstance(result, EventsrcError):
-        return f"{status_of(result)}: {result}"
+        return printable(f"{status_of(result)}: {result}")
     first = result.sequence - len(result.events) + 1
     lines = [f"{_event_text(sent, event)}   sequence {first + number}" for number, event in enumerate(result.events)]
     if not lines:
-        lines = [f"no event   {sent.aggregate} {sent.id} stays at sequence {result.sequence}"]
+        lines = [printable(f"no event   {sent.aggregate} {sent.id}") + f" stays at sequence {result.sequence}"]
     lines[-1] += took
     if result.duplicate:
         lines[-1] += ", a duplicate: it had taken effect before"

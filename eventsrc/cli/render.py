@@ -93,6 +93,13 @@ def message_text(record: RecordType, instance: Any) -> str:
     return f"{record.name}({fields})"
 
 
+def printable(line: str) -> str:
+    """A line with text from outside (ids, reasons): what would move a terminal's cursor or end the line is escaped."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
 def value_text(value: Any) -> str:
     """A value as a person reads it: text in double quotes, numbers and times bare."""
     shown = to_json(value)

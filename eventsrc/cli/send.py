@@ -75,7 +75,7 @@ def _send_one(
             "write eventsrc send [APP] AGGREGATE ID COMMAND JSON, for example: "
             """eventsrc send Account alice Deposit '{"amount": 5}'; an id that begins with '-' follows after --"""
         )
-    payload = parse_json(words[3], "the command's fields") if len(words) == 4 else {}
+    payload = parse_json(words[3], "the payload") if len(words) == 4 else {}
     line = {"aggregate": words[0], "id": words[1], "command": words[2], "payload": payload}
     began = time.monotonic()
     with open_client(session, pipeline) as client:

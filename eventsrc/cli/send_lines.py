@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventsrc.cli.errors import UsageError
 from eventsrc.cli.finding import parse_json
 from eventsrc.cli.outcomes import Sent, outcome_object, outcome_text
-from eventsrc.cli.render import dump
+from eventsrc.cli.render import dump, printable
 from eventsrc.cli.send import result_of, submit
 from eventsrc.errors import EventsrcError, InvalidCommand, InvalidId
 
@@ -97,7 +97,8 @@ class _Printer:
         if self._as_json:
             text = dump({"line": line.number, **shown})
         else:
-            text = f"{line.number}  {line.sent.aggregate} {line.sent.id}  {outcome_text(line.sent, result)}"
+            whom = printable(f"{line.sent.aggregate} {line.sent.id}")
+            text = f"{line.number}  {whom}  {outcome_text(line.sent, result)}"
         print(text, flush=self._queue.empty())
 
 

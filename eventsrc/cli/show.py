@@ -9,7 +9,7 @@ import typer
 
 from eventsrc.cli.errors import EXIT_FAILURE
 from eventsrc.cli.finding import aggregate_and_id
-from eventsrc.cli.render import columns, dump, local_time, record_to_json, rfc3339, value_text
+from eventsrc.cli.render import columns, dump, local_time, printable, record_to_json, rfc3339, value_text
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.times import parse_time
 
@@ -47,10 +47,11 @@ def show(
         when = None if moment is None else rfc3339(moment)
         print(dump({"aggregate": aggregate.name, "id": aggregate_id, "sequence": sequence, "state": shown, "at": when}))
     elif state is None:
-        print(f"{aggregate.name} {aggregate_id} never existed" + (f" before {local_time(moment)}" if moment else ""))
+        before = f" before {local_time(moment)}" if moment else ""
+        print(printable(f"{aggregate.name} {aggregate_id} never existed{before}"))
     else:
         print(
-            f"{aggregate.name} {aggregate_id}   sequence {state.sequence}"
+            printable(f"{aggregate.name} {aggregate_id}   sequence {state.sequence}")
             + (f", at {local_time(moment)}" if moment else "")
         )
         fields = [(field.name, value_text(getattr(state, field.name))) for field in aggregate.record.fields]

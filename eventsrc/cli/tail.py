@@ -11,7 +11,7 @@ import typer
 
 from eventsrc.cli.errors import UsageError
 from eventsrc.cli.finding import find_aggregate
-from eventsrc.cli.render import dump, local_time, message_text, record_to_json, rfc3339
+from eventsrc.cli.render import dump, local_time, message_text, printable, record_to_json, rfc3339
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.times import parse_time
 from eventsrc.codec.keys import parse_event_key
@@ -147,7 +147,7 @@ class Shown(NamedTuple):
     def as_line(self) -> str:
         place = f"{self.aggregate} {self.id}" + ("" if self.sequence is None else f" sequence {self.sequence}")
         mark = "> " if self.kind == "command" else ""
-        return f"{local_time(self.time)}  {place}  {mark}{self.text}   partition {self.partition} @ {self.offset:,}"
+        return f"{local_time(self.time)}  {printable(place)}  {mark}{self.text}   partition {self.partition} @ {self.offset:,}"
 
 
 class RecordDecoder:

@@ -122,7 +122,8 @@ def test_an_incompatible_change_exits_5_and_names_the_field(shop: Path) -> None:
     app = shop / "shop" / "app.py"
     app.write_text(
         app.read_text().replace(
-            "class Placed:\n    sku: str\n    quantity: int", "class Placed:\n    sku: str\n    quantity: str"
+            "class Placed:\n    sku: str\n    quantity: int",
+            "class Placed:\n    sku: str\n    quantity: bytes",  # of another length: a .pyc is stale by size and second
         )
     )
     for words in (("check",), ("schema", "check")):
@@ -149,6 +150,30 @@ def test_a_traceback_is_shown_only_when_asked_for(shop: Path) -> None:
     asked = eventsrc(shop, "check", "--debug")
     assert "Traceback" in asked.stderr
     assert asked.stderr.rstrip().splitlines()[-1].startswith("error: importing shop.app failed: RuntimeError: boom")
+
+
+def test_an_application_that_ends_the_program_is_a_load_failure(shop: Path) -> None:
+    (shop / "shop" / "app.py").write_text("import sys\nsys.exit(3)\n")
+    done = eventsrc(shop, "check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: importing shop.app ended the program: sys.exit(3)")
+
+
+@pytest.mark.parametrize("setting", ["nosuch.setting=1", "fetch.wait.max.ms=abc", "security.protocol=bogus"])
+def test_a_setting_that_kafkas_library_refuses_is_a_usage_error(setting: str, shop: Path) -> None:
+    done = eventsrc(shop, "show", "Order", "x", "-b", "127.0.0.1:1", "-X", setting)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: a Kafka setting is refused: ")
+    assert setting.partition("=")[0] in done.stderr
+
+
+def test_a_line_with_a_key_that_is_no_text_spoils_no_other(shop: Path) -> None:
+    line = {"aggregate": "Order", "id": "x", "command": "Pay", "idempotency_key": "\ud800"}
+    (shop / "lines").write_text(f"{json.dumps(line)}\n[1]\n")
+    done = eventsrc(shop, "send", "--file", "lines", "--json")
+    results = [json.loads(each) for each in done.stdout.splitlines()]
+    assert [each["status"] for each in results] == ["invalid"] * 2
+    assert "lone surrogate" in results[0]["message"]
 
 
 @pytest.mark.parametrize(

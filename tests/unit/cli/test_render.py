@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eventsrc.cli.render import changes, columns, dump, local_time, rfc3339, to_json, value_text
+from eventsrc.cli.render import changes, columns, dump, local_time, printable, rfc3339, to_json, value_text
 
 
 class Colour(enum.Enum):
@@ -94,3 +94,16 @@ def test_only_changed_fields_are_changes() -> None:
 
 def test_columns_are_aligned_without_trailing_space() -> None:
     assert columns([("a", "bb", "c"), ("aaa", "b", "")]) == "a    bb  c\naaa  b"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("o-1 tea", "o-1 tea"),
+        ("ünï 😀", "ünï 😀"),
+        ("a\nb\x1b[31m", "a\\nb\\x1b[31m"),
+        ("\u202e\udcff", "\\u202e\\udcff"),
+    ],
+)
+def test_text_from_outside_does_not_move_the_cursor(line: str, shown: str) -> None:
+    assert printable(line) == shown
