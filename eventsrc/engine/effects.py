@@ -70,10 +70,12 @@ class TakeoverRefused:
 
 @dataclass(frozen=True, slots=True)
 class LogRefused:
-    """The partition cannot go on, for a reason seen outside the engine: its topic cannot be read, or is another one."""
+    """The partition cannot go on, for a reason seen outside the engine: its topic cannot be read, or (`for_good`) is
+    another one than this worker started with."""
 
     partition: PartitionKey
     reason: str
+    for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)

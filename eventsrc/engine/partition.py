@@ -70,7 +70,9 @@ class Partition:
         there are none between (a transaction marker, an aborted record). Sought once more, the second answer counts."""
         if not self._sought:
             return True
-        first = next((offset for record in records if (offset := record.offset() or 0) >= self.position), self.position)
+        first = next((offset for record in records if (offset := record.offset() or 0) >= self.position), None)
+        if first is None:
+            return True  # all from before the seek: nothing of this is decided
         if self.position in (first, self._gap_seen_at):
             self._sought = False
             return True

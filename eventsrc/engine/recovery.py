@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+from eventsrc.engine.effects import StableOffsetFetched
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.takeover import Ownership
@@ -15,6 +16,16 @@ from eventsrc.errors import LogInconsistent
 from eventsrc.model.position import Position
 
 logger = logging.getLogger("eventsrc.engine")
+
+
+def first_position(fetched: StableOffsetFetched) -> Position:
+    """What our barrier commits again: the group's offset; at a pipeline's first start, the log start.
+
+    Where the group's offset is lost but events exist, 0: the events will say where to go on, and if commands below the log
+    start turn out to be missing, every later start finds that offset below the log start and halts as well."""
+    if fetched.committed is not None:
+        return fetched.committed
+    return Position(0) if fetched.events_end else fetched.log_start
 
 
 def verify_stable_offset(ownership: Ownership, ids: TopicIds) -> None:

@@ -32,7 +32,7 @@ from eventsrc.engine.effects import (
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import Owner, TopicIds, read_note
 from eventsrc.engine.partition import Partition, PartitionKey
-from eventsrc.engine.recovery import resume_position, verify_stable_offset
+from eventsrc.engine.recovery import first_position, resume_position, verify_stable_offset
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.errors import LogInconsistent, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
@@ -89,7 +89,7 @@ class Takeovers:
         ownership.log_start, ownership.log_end = fetched.log_start, fetched.log_end
         ownership.events_start, ownership.events_end = fetched.events_start, fetched.events_end
         ownership.earlier = read_note(fetched.note)
-        ownership.resume_from = fetched.log_start if fetched.committed is None else fetched.committed
+        ownership.resume_from = first_position(fetched)
         ownership.progress_s = at.monotonic_s
         try:
             verify_stable_offset(ownership, self.topic_ids[ownership.key.aggregate])

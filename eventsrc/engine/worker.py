@@ -77,6 +77,7 @@ class WorkerEngine:
     _stopping: bool = False
     suspicious: bool = False
     _committed_commands: int = 0
+    _refused_for_good: dict[PartitionKey, str] = field(default_factory=dict)
     _quiet_since_s: float | None = None
     _settled: bool = False
     _record_limit: int = 0
@@ -137,7 +138,7 @@ class WorkerEngine:
             case Ticked():
                 return self._ticked(at)
             case Assigned():
-                return [self._takeovers.take_over(key, at) for key in happened.partitions]
+                return [effect for key in happened.partitions for effect in self._assigned(key, at)]
             case Revoking():
                 return self._hold()
             case Revoked() | Lost():
@@ -150,8 +151,7 @@ class WorkerEngine:
                     return []
                 return self._halt(ownership, happened.reason)
             case LogRefused():
-                refused = self.owned.get(happened.partition)
-                return [] if refused is None or refused.phase is Phase.HALTED else self._halt(refused, happened.reason)
+                return self._refused(happened)
             case TransactionAborted():
                 return self._aborted(happened, at)
             case TransactionInDoubt():
@@ -336,6 +336,17 @@ class WorkerEngine:
         return effects
 
     # ---- membership
+
+    def _assigned(self, key: PartitionKey, at: Instant) -> list[Effect]:
+        asked = self._takeovers.take_over(key, at)
+        reason = self._refused_for_good.get(key)
+        return [asked] if reason is None else self._halt(self.owned[key], reason)
+
+    def _refused(self, refused: LogRefused) -> list[Effect]:
+        if refused.for_good:  # also for a partition that is not ours now: it would be the same log if it came to us
+            self._refused_for_good[refused.partition] = refused.reason
+        ownership = self.owned.get(refused.partition)
+        return [] if ownership is None or ownership.phase is Phase.HALTED else self._halt(ownership, refused.reason)
 
     def _hold(self) -> list[Effect]:
         """Before partitions are given up: no new transaction, the batch ahead is dropped, the open one is decided."""

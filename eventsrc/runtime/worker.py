@@ -163,7 +163,7 @@ class _Worker:
         )
         return Ports(
             membership,
-            EventsReader(events_reader_config(self._common, of.group_id), self._events),
+            EventsReader(events_reader_config(self._common, of.group_id), self._events, driver.on_partition_error),
             ReplyProducer(self._common, replies_topic(self._pipeline.name), replies_message_bytes(of)),
             TakeoverQueries(
                 self._common,
@@ -205,7 +205,7 @@ class _Worker:
         for name in self._pipeline.aggregates:
             if topic in (self._commands[name], self._events[name]):
                 for number in range(self._pipeline.settings.partitions):
-                    driver.post(LogRefused(PartitionKey(name, number), reason))
+                    driver.post(LogRefused(PartitionKey(name, number), reason, for_good=True))
 
     def _start_producer(self, proof: Callable[[], bytes] | None) -> TransactionalProducer:
         of = self._pipeline.settings

@@ -149,7 +149,8 @@ class Stage:
         return TakeoverRefused(_key(words[0]), int(words[1][1:]), " ".join(words[2:]))
 
     def _log_refused(self, words: list[str], metadata: str) -> Input:
-        return LogRefused(_key(words[0]), " ".join(words[1:]))
+        """`K [for-good] reason`"""
+        return LogRefused(_key(words[0]), " ".join(words[1:]), "for-good" in words)
 
     def _commands(self, words: list[str], metadata: str) -> Input:
         return CommandsPolled(_records(words, _command), metadata)

@@ -119,3 +119,14 @@ def test_a_halted_partition_leaves_and_comes_back_like_any_other(opened: Opened)
         assigned account/0
         -> ask account/0 #2
     """)
+
+
+def test_a_topic_that_is_another_one_is_refused_also_when_its_partition_comes_later(stage: Stage) -> None:
+    stage.play("""
+        log-refused account/0 for-good the topic was made anew
+        assigned account/0
+        -> pause account/0
+        -> halt account/0
+        stable account/0 #1 committed 5 log 0..9
+    """)
+    assert "made anew" in stage.halts["account/0"]

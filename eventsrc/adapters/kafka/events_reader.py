@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.errors import translate
 from eventsrc.engine.partition import PartitionKey
 
 logger = logging.getLogger("eventsrc.kafka")
+
+_PERMANENT = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._BAD_MSG})
 
 
 def events_reader_config(common: Config, group_id: str) -> Config:
@@ -33,7 +35,10 @@ def events_reader_config(common: Config, group_id: str) -> Config:
 class EventsReader:
     """On the loop's thread. The client is made when first something is to be read."""
 
-    def __init__(self, config: Config, topics: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Config, topics: Mapping[str, str], on_partition_error: Callable[[PartitionKey, str], None]
+    ) -> None:
+        self._on_partition_error = on_partition_error
         self._config = config
         self._topics = topics
         self._aggregates = {topic: aggregate for aggregate, topic in topics.items()}
@@ -72,14 +77,23 @@ class EventsReader:
             raise translate(exception, "reading events") from exception
         polled: dict[PartitionKey, list[Message]] = {}
         for message in messages:
+            key = PartitionKey(self._aggregates.get(message.topic() or "", ""), message.partition() or 0)
             error = message.error()
             if error is not None:
-                logger.info("while reading events: %s: %s", error.name(), error.str())
-                continue
-            key = PartitionKey(self._aggregates[message.topic() or ""], message.partition() or 0)
-            if key in self._reading:
+                self._failed(key, error)
+            elif key in self._reading:
                 polled.setdefault(key, []).append(message)
         return polled
+
+    def _failed(self, key: PartitionKey, error: KafkaError) -> None:
+        if key in self._reading and error.code() in _PERMANENT:
+            self._on_partition_error(
+                key,
+                f"its events cannot be read: {error.str()}. The events topic was truncated, or a copy of it is damaged: "
+                "restore it, and restart this worker",
+            )
+        else:
+            logger.info("while reading events: %s: %s", error.name(), error.str())
 
     def close(self) -> None:
         if self._consumer is not None:

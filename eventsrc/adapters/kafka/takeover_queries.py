@@ -32,6 +32,16 @@ logger = logging.getLogger("eventsrc.kafka")
 ANSWER_TIMEOUT_S = 0.25
 FENCE_AFTER_S = 0.2
 FENCE_TIMEOUT_S = 10.0
+ASK_AGAIN_S = 0.02
+PERMANENT_AFTER_S = 10.0  # a broker that has just started answers this for a moment too
+
+_PERMANENT = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -102,6 +112,7 @@ class TakeoverQueries:
             if answer is not None:
                 self._answered(answer)
             else:
+                time.sleep(ASK_AGAIN_S)
                 self._asked.put(question)  # the other partitions first: one pending offset must not hold them back
 
     def _try(self, question: _Question) -> StableOffsetFetched | TakeoverRefused | None:
@@ -129,18 +140,16 @@ class TakeoverQueries:
         )
 
     def _unanswered(self, question: _Question, exception: KafkaException) -> TakeoverRefused | None:
-        error = exception.args[0]
-        if error.code() in (
-            KafkaError.UNKNOWN_TOPIC_OR_PART,
-            KafkaError.GROUP_AUTHORIZATION_FAILED,
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        ):
+        error, waited_s = exception.args[0], time.monotonic() - question.since_s
+        if error.code() in _PERMANENT and waited_s > PERMANENT_AFTER_S:
             return TakeoverRefused(
                 question.key, question.attempt, f"the committed offset cannot be read: {error.str()}"
             )
-        if not question.tried_fencing and time.monotonic() - question.since_s > FENCE_AFTER_S:
+        if not question.tried_fencing and waited_s > FENCE_AFTER_S:
             question.tried_fencing = True
-            logger.info("partition %s: an earlier owner's transaction is still open", question.key)
+            logger.info(
+                "partition %s: no stable offset yet, an earlier owner may be open: %s", question.key, error.str()
+            )
             with contextlib.suppress(
                 KafkaException, WorkerError
             ):  # only speed hangs on it: the transaction times out by itself
