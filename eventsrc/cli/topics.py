@@ -31,7 +31,8 @@ def create(session: Session, app: App = None, as_json: AsJson = False) -> None:
         return
     rows = [(name, "created") for name in done.created] + [(name, "exists") for name in done.existing]
     print(columns(rows))
-    print(f"{pipeline.settings.partitions} partitions each; check what existed: eventsrc topics verify")
+    made = f"created with {pipeline.settings.partitions} partitions; " if done.created else ""
+    print(f"{made}check what existed: eventsrc topics verify")
 
 
 def verify(session: Session, app: App = None, as_json: AsJson = False) -> None:

@@ -273,8 +273,8 @@ def _partition_problems(wanted: PlannedTopic, observed: ObservedTopic) -> list[s
         return []
     return [
         f"has {observed.partitions} partitions, the pipeline has {wanted.partitions}: ids would move between "
-        f"partitions and histories would split. A pipeline's partitions never change: declare "
-        f"partitions={observed.partitions}, or move to new topics"
+        f"partitions and histories would split. If the pipeline was changed, declare partitions={observed.partitions} "
+        f"again; if partitions were added to the topic, which cannot be undone, move to new topics: another pipeline name"
     ]
 
 

@@ -111,3 +111,9 @@ def test_replicas_without_a_quorum_are_a_problem(plan: dict[str, PlannedTopic]) 
 
 def test_a_missing_topic_names_the_mend(plan: dict[str, PlannedTopic]) -> None:
     assert topic_problems(plan["events"], None) == ["shop.stock-item.events does not exist: eventsrc topics create"]
+
+
+def test_added_partitions_are_not_to_be_declared(plan: dict[str, PlannedTopic]) -> None:
+    [problem] = topic_problems(plan["events"], replace(as_created(plan["events"]), partitions=5))
+    assert "If the pipeline was changed, declare partitions=5 again" in problem
+    assert "if partitions were added to the topic, which cannot be undone, move to new topics" in problem
