@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,9 @@ def scaffold(name: str) -> dict[Path, str]:
     pipeline's."""
     pipeline = kebab_case(name)
     package = pipeline.replace("-", "_")
-    if not is_kebab_name(pipeline) or keyword.iskeyword(package) or package in ("eventsrc", "tests"):
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in ("eventsrc", "tests"):
+        raise UsageError(f"{name!r} cannot name an application: Python knows {package} as something else")
+    if not is_kebab_name(pipeline):
         raise UsageError(f"{name!r} cannot name an application: small letters, digits and hyphens, a letter first")
     places = {
         Path("pyproject.toml"): "pyproject.toml",

@@ -92,7 +92,7 @@ def test_a_scaffold_is_named_after_its_directory(name: str) -> None:
     assert "@" not in files[Path("pyproject.toml")]
 
 
-@pytest.mark.parametrize("name", ["1shop", "class", "", "tests", "ü"])
+@pytest.mark.parametrize("name", ["1shop", "class", "", "tests", "ü", "typing", "json", "eventsrc"])
 def test_a_name_that_cannot_be_a_pipelines_is_refused(name: str) -> None:
     with pytest.raises(errors.UsageError, match="cannot name an application"):
         scaffold(name)
