@@ -25,7 +25,7 @@ class Transactions(Protocol):
 
     def finish(self, batch: Batch) -> Mapping[PartitionKey, Offset]:
         """Add offsets under the batch's group metadata, commit, wait for the outcome. Returns the offset of the last
-        record per events partition. Raises AbortRequired, OutcomeInDoubt, Fenced."""
+        record per events partition. Raises AbortRequired, OutcomeInDoubt."""
 
     def abort(self) -> None:
         """Returns once the transaction is known to have had no effect. Raises OutcomeInDoubt."""

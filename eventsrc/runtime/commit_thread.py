@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from eventsrc.engine.batch import Batch
 from eventsrc.engine.effects import TransactionAborted, TransactionCommitted, TransactionInDoubt
-from eventsrc.errors import AbortRequired, Fenced, OutcomeInDoubt, TransactionOutlived
+from eventsrc.errors import AbortRequired, OutcomeInDoubt, TransactionOutlived
 from eventsrc.ports import Transactions
 
 Outcome = TransactionCommitted | TransactionAborted | TransactionInDoubt
@@ -51,8 +51,6 @@ class CommitThread:
             last_offsets = producer.finish(batch)
         except AbortRequired as cause:
             return self._aborted(producer, batch, cause)
-        except Fenced:
-            raise
         except OutcomeInDoubt as doubt:
             return TransactionInDoubt(batch, str(doubt), timed_out=isinstance(doubt, TransactionOutlived))
         return TransactionCommitted(batch, last_offsets, producer.suspect)

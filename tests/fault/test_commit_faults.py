@@ -111,6 +111,23 @@ def test_slow_handlers_do_not_outlive_the_transaction(scene: Scene) -> None:
     assert worker.starts == 1
 
 
+def test_a_handler_slower_than_the_poll_interval_costs_an_abort_and_a_new_join(scene: Scene) -> None:
+    """Row 12: the client leaves the group while the handler runs and joins it anew, so the proof of membership of its
+    batch is refused as another process's would be. No takeover by a stranger: the same process goes on."""
+    scene.configure(max_poll_interval=6.5, session_timeout=6, transaction_timeout=3)
+    client = scene.client()
+    scene.send_all(client, [Order("account-1", "Deposit", {"amount": 5}), Order("account-2", "Deposit", {"amount": 5})])
+    worker = scene.started()
+    assert client.wait_answered(20), worker.log()
+    scene.send_all(client, [Order("account-1", "SlowOnce", {"amount": 1, "seconds": 7.5})], seed=1)
+    assert client.wait_answered(30), worker.log()
+    assert "MAXPOLL" in worker.log()
+    evidence = scene.verdict()
+    assert worker.running
+    assert worker.starts == 1
+    assert len(evidence.uncommitted_view) > len(evidence.committed_view)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_keys_rebuilt_right_after_a_commit_miss_no_event(scene: Scene, seed: int) -> None:
     """Row 45: a failing handler makes its key be rebuilt from the log, where the marker of the last own commit may not

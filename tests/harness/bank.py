@@ -48,6 +48,14 @@ class SlowDeposit:
 
 
 @pipeline.command
+class SlowOnce:
+    """Slow the first time that this process handles one for its account."""
+
+    amount: int
+    seconds: float
+
+
+@pipeline.command
 class Audit:
     """Has no event."""
 
@@ -60,6 +68,9 @@ class Poison:
 @pipeline.command
 class Lethal:
     """Ends the process that handles it, as a crash in a C library would."""
+
+
+_slept: set[str] = set()
 
 
 @pipeline.event
@@ -95,6 +106,13 @@ class Account:
     @handle
     def slow_deposit(self, command: SlowDeposit) -> Deposited:
         time.sleep(command.seconds)
+        return Deposited(command.amount)
+
+    @handle
+    def slow_once(self, command: SlowOnce) -> Deposited:
+        if self.id not in _slept:
+            _slept.add(self.id)
+            time.sleep(command.seconds)
         return Deposited(command.amount)
 
     @handle

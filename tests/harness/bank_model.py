@@ -33,7 +33,7 @@ def decide(state: State, name: str, body: Mapping[str, Any]) -> Drafts | None:
         return [("Deposited", {"amount": body["amount"]})] * int(body["parts"])
     if name == "Withdraw":
         return None if body["amount"] > state["balance"] else [("Withdrawn", {"amount": body["amount"]})]
-    if name == "SlowDeposit":
+    if name in ("SlowDeposit", "SlowOnce"):
         return [("Deposited", {"amount": body["amount"]})]
     if name == "Audit":
         return []
@@ -42,7 +42,7 @@ def decide(state: State, name: str, body: Mapping[str, Any]) -> Drafts | None:
 
 def worth(name: str, body: Mapping[str, Any]) -> int:
     """What a command adds to the total of all balances when it is applied."""
-    if name in ("Deposit", "SlowDeposit"):
+    if name in ("Deposit", "SlowDeposit", "SlowOnce"):
         return int(body["amount"])
     if name == "DepositInParts":
         return int(body["amount"]) * int(body["parts"])

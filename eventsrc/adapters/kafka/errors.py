@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from eventsrc.errors import AbortRequired, Fenced, OutcomeInDoubt, Retriable, WorkerError
+from eventsrc.errors import AbortRequired, OutcomeInDoubt, Retriable, WorkerError
 
-# Our place in the group was taken: by a process with the same instance id.
-_IDENTITY_TAKEN = {KafkaError.FENCED_INSTANCE_ID}
-
-# The broker refused the proof of membership. The transaction has had no effect once it is aborted.
+# The broker refused the proof of membership. The transaction has had no effect once it is aborted. FENCED_INSTANCE_ID
+# says no more than that: another process may have our instance id, or we have joined anew ourselves after a handler
+# outlived max.poll.interval. Only the consumer knows, and ends the worker where it was another.
 _PROOF_REFUSED = {
+    KafkaError.FENCED_INSTANCE_ID,
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
@@ -22,8 +22,6 @@ def translate(exception: KafkaException, what: str) -> WorkerError:
     """The error of ours for what went wrong while doing `what`."""
     error = exception.args[0]
     message = f"{what}: {error.name()}: {error.str()}"
-    if error.code() in _IDENTITY_TAKEN:
-        return Fenced(message)
     if error.fatal():
         return OutcomeInDoubt(message)
     if error.txn_requires_abort():

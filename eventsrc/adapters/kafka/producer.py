@@ -93,7 +93,7 @@ class TransactionalProducer:
 
     def finish(self, batch: Batch) -> Mapping[PartitionKey, Offset]:
         """Send the offsets and commit. Blocks until the outcome is known. Raises AbortRequired (aborted for certain),
-        OutcomeInDoubt, Fenced."""
+        OutcomeInDoubt."""
         if batch.kind is BatchKind.BARRIERS:
             self._until_answered("delivering barriers", lambda: self._note_terms(batch))
         offsets = [

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.end_transaction_log import EndTransactionWatch
 from eventsrc.adapters.kafka.errors import translate
-from eventsrc.errors import Fenced, Unreachable, WorkerError
+from eventsrc.errors import Unreachable, WorkerError
 
 logger = logging.getLogger("eventsrc.kafka")
 
@@ -48,7 +48,7 @@ def producer_config(common: Config, transactional_id: str, timeout_s: float, mes
 
 def initialised_producer(config: Config, stopped: Callable[[], bool]) -> tuple[Producer, EndTransactionWatch]:
     """A producer that holds its transactional id, and its log watch. Blocks until Kafka answers; raises Unreachable
-    once `stopped()` says so, Fenced where the id is not ours to take, WorkerError where asking again does not help."""
+    once `stopped()` says so, WorkerError where asking again does not help."""
     timeout_s, tries = FIRST_TIMEOUT_S, 0
     while not stopped():
         watch = EndTransactionWatch(str(config["transactional.id"]))
@@ -58,8 +58,6 @@ def initialised_producer(config: Config, stopped: Callable[[], bool]) -> tuple[P
             producer.init_transactions(timeout_s)
         except KafkaException as exception:
             error = translate(exception, "taking the transactional id")
-            if isinstance(error, Fenced):
-                raise error from exception
             if exception.args[0].code() in _HOPELESS:
                 raise WorkerError(
                     f"{error}. Allow this user to write and describe the transactional id {config['transactional.id']}, or "
