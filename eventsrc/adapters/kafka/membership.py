@@ -41,6 +41,7 @@ def membership_config(
         "fetch.wait.max.ms": 10,
         "queued.max.messages.kbytes": 65_536,
         "queued.min.messages": 20_000,
+        "fetch.queue.backoff.ms": 5,  # by default a partition whose queue was full is not fetched for a second
         "fetch.message.max.bytes": 262_144,  # small bites: no partition waits behind another's backlog
         **common,
         "group.id": group_id,
