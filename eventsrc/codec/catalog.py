@@ -236,8 +236,8 @@ class Catalog:
         """The schema that a value's first bytes name, of whatever it is."""
         named = parse_prefix(prefix)
         if not prefix.startswith(MARKER):
-            raise UnknownSchema(
-                named, f"a registry's schema id {int.from_bytes(named, 'big')}: no registry is configured"
+            raise DecodingError(
+                f"Confluent framing (schema id {int.from_bytes(named, 'big')}), and no schema registry is configured"
             )
         number = int.from_bytes(named, "little")
         if self._by_fingerprint is None:

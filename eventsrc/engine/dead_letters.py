@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
         self.deadly = deadly
 
     @classmethod
-    def by_reading(cls, failure: Exception) -> Refused:
+    def by_reading(cls, failure: BaseException) -> Refused:
         """A command that never came to its handler."""
         if isinstance(failure, Refused):
             return failure
@@ -42,7 +42,7 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
         return cls(reason, str(failure))
 
     @classmethod
-    def by_handler(cls, failure: Exception, attempts: int) -> Refused:
+    def by_handler(cls, failure: BaseException, attempts: int) -> Refused:
         """A handler that raised, or returned what cannot be written, `attempts` times."""
         trace = _traceback_of(failure)
         said = "".join(traceback.format_exception_only(failure)).strip()  # also where its own __str__ fails

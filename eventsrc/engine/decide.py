@@ -140,7 +140,7 @@ class SectionDecider:
                     if type(decided) in kinds:
                         events, total = (decided,), 1
                     else:
-                        events = () if decided is None else tuple(decided)
+                        events = () if decided is None else _listed(decided)
                         total = len(events)
                     self._until_purity_check -= 1
                     if self._until_purity_check <= 0:  # after a generator has run
@@ -185,7 +185,8 @@ class SectionDecider:
                     if reply is not None:
                         bodies = tuple(each[1] for each in output[mark:])
                         self._answers.append(Answer(reply, command_id, "ok", sequence, bodies, None, {}))
-            except Exception as failure:  # noqa: BLE001 - whatever is wrong with a command concerns it alone
+            except BaseException as failure:  # noqa: BLE001 - whatever is wrong with a command concerns it alone, also
+                # a handler that calls sys.exit(): no signal raises here, the worker's handlers only set an event
                 if before:  # the handler was called
                     compiled.restore(instance, before)
                     del output[mark:]
@@ -291,6 +292,17 @@ class SectionDecider:
 def _context(record: ConsumedRecord, meta: CommandMeta) -> Context:
     seed = b"%b\x00%b\x00%d" % (meta[0], record.key(), record.offset() or 0)
     return Context(record.timestamp()[1], meta[0], meta[1], meta[2], seed)
+
+
+def _listed(decided: Any) -> tuple[Any, ...]:
+    try:
+        events = iter(decided)
+    except TypeError:
+        raise TypeError(
+            f"a handler returned {type(decided).__name__}, which is no event that this aggregate applies; return None, an "
+            "event with an @apply method, or an iterable of such events"
+        ) from None
+    return tuple(events)
 
 
 def _too_large(event: object, size: int, limit: int) -> ValueError:

@@ -193,6 +193,9 @@ class TransactionalProducer:
             raise OutcomeInDoubt("the transaction was given up before its commit was asked for")
 
     def _until_answered(self, what: str, call: Callable[[], object]) -> None:
+        """Repeats a call that was not answered, for as long as the broker keeps a transaction open. librdkafka may never
+        answer it (seen: an abort, after a broker was killed with messages unsent); a new producer always learns."""
+        give_up_s = time.monotonic() + self._timeout_s
         while True:
             try:
                 call()
@@ -208,6 +211,8 @@ class TransactionalProducer:
                     raise error from exception
                 if self._abandoned:
                     raise OutcomeInDoubt(f"{error}; given up") from exception
+                if time.monotonic() >= give_up_s:
+                    raise OutcomeInDoubt(f"{error}; no answer for {self._timeout_s:g} s") from exception
                 logger.info("%s; repeating the call", error)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -70,6 +71,25 @@ def test_no_commit_is_begun_for_a_transaction_that_was_given_up(
     with pytest.raises(OutcomeInDoubt):
         producer.finish(sent)
     assert "commit_transaction" not in client.asked
+
+
+@pytest.mark.parametrize("silent", ["send_offsets_to_transaction", "commit_transaction", "abort_transaction"])
+def test_a_call_that_is_never_answered_is_given_up_when_the_broker_has_given_the_transaction_up(
+    client: Client, producer: TransactionalProducer, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    """librdkafka went on for ever over an abort after its broker was killed: only a new producer gets on."""
+    passed_s = itertools.count(step=3)
+    monkeypatch.setattr("eventsrc.adapters.kafka.producer.time.monotonic", lambda: float(next(passed_s)))
+
+    def keep_silent() -> None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "retry call to resume", retriable=True))
+
+    client.on[silent] = keep_silent
+    sent = batch()
+    producer.send(sent)
+    with pytest.raises(OutcomeInDoubt, match="no answer for 10 s"):
+        producer.abort() if silent == "abort_transaction" else producer.finish(sent)
+    assert client.asked.count(silent) > 1
 
 
 def test_a_transaction_commits_after_its_offsets(client: Client, producer: TransactionalProducer) -> None:

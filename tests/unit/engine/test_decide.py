@@ -531,3 +531,21 @@ def test_batches_taken_back_newest_first_leave_what_was_before(aggregate: Any) -
     assert set(desk.partition.live) == {KEY}
     assert (desk.partition.position, desk.partition.counts) == (1, counts)
     assert [each.sequence for each in entries(memory)] == [1]
+
+
+@pytest.mark.parametrize("ending", [SystemExit(0), KeyboardInterrupt(), GeneratorExit()])
+def test_a_handler_that_would_end_the_process_fails_its_command_alone(ending: BaseException) -> None:
+    def leave(account: Any, command: Any, context: Any) -> None:
+        raise ending
+
+    desk = Desk()
+    desk.decide(handler(leave), Deposit(1))
+    assert desk.reasons == ["handler-failed"]
+    assert desk.events == [Deposited(1)]
+
+
+def test_a_handler_that_returns_no_event_is_told_what_it_may_return() -> None:
+    desk = Desk()
+    desk.decide(handler(lambda account, command, context: 17))
+    assert "a handler returned int" in header(desk.dead[0], "eventsrc.message")
+    assert "or an iterable of such events" in header(desk.dead[0], "eventsrc.message")
