@@ -110,7 +110,7 @@ class SectionDecider:
                 break  # whatever the limits are, a batch takes one command
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
-            mark, mark_size, applying = len(output), size, False
+            mark, mark_size, applying, again = len(output), size, False, False
             try:
                 instance = live.get(key)
                 if instance is None:
@@ -195,14 +195,17 @@ class SectionDecider:
                         counts.rejected += 1
                         self._answer(meta, "rejected", before[-2], failure.reason, failure.details)
                     elif attempt < limits.handler_attempts:
-                        # From the bytes again: the failed attempt may have changed the command.
-                        self._time = time
-                        self._decide_all((record,), clock_s, math.inf, attempt + 1)
-                        time = self._time
+                        again = True
                     else:
                         self._bury(record, Refused.by_handler(failure, attempt))
                 else:
                     self._bury(record, Refused.by_reading(failure))
+            if again:
+                # From the bytes: the failed attempt may have changed the command. Outside the handling of its failure,
+                # or each attempt's traceback would hold all those before it.
+                self._time = time
+                self._decide_all((record,), clock_s, math.inf, attempt + 1)
+                time = self._time
             done += 1
             partition.position = offset + 1  # type: ignore[assignment]  # NewType's call costs as much as the addition
         self._time = time

@@ -234,22 +234,25 @@ class WorkerEngine:
                 effects += self._takeovers.claimed(section, committed, at)
         else:
             for section in batch.sections.values():
-                effects += self._landed(section, committed)
+                effects += self._note_offset(section, committed)
+            self._say_dead_letters(batch)
             self._committed_commands += batch.commands
             self._record_limit = min(self.limits.records, self._record_limit * 2)
             if batch.answers:
                 effects.append(SendAnswers(batch.answers))
         return effects + self._advance(at)
 
-    def _landed(self, section: Section, committed: TransactionCommitted) -> list[Effect]:
-        """Say what was dead-lettered, and note where our own last event stands."""
-        if letters := section.dead_letters:
-            offset = dict(letters[0].headers)["eventsrc.offset"] or b""
-            logger.warning(
-                "dead letter: command of partition %s at offset %s: %s%s", section.key, offset.decode(), section.first_refusal,
-                f" (and {len(letters) - 1} more in the same transaction)" if len(letters) > 1 else "",
-            )  # fmt: skip
-        return self._note_offset(section, committed)
+    def _say_dead_letters(self, batch: Batch) -> None:
+        """One line per transaction: a line for each would cost more than the commands."""
+        buried = [section for section in batch.sections.values() if section.dead_letters]
+        if not buried:
+            return
+        first, others = buried[0], sum(len(section.dead_letters) for section in buried) - 1
+        offset = dict(first.dead_letters[0].headers)["eventsrc.offset"] or b""
+        logger.warning(
+            "dead letter: command of partition %s at offset %s: %s%s", first.key, offset.decode(), first.first_refusal,
+            f" (and {others} more in the same transaction)" if others else "",
+        )  # fmt: skip
 
     def _note_offset(self, section: Section, committed: TransactionCommitted) -> list[Effect]:
         """An offset that went back means another log under the same name."""
