@@ -96,14 +96,12 @@ class Ownership:
     events_start: Position | None = None
     events_end: Position | None = None
     earlier: Note | None = None
-    barrier_key: bytes = b""
     term: int | None = None
     fold: PartitionFold | None = None
     partition: Partition | None = None
     progress_s: float = 0.0
     stalled_at_s: float | None = None
     retry_at_s: float = 0.0
-    halted_because: str | None = None
     unknown_since: dict[bytes, float] = field(default_factory=dict)
 
     @property

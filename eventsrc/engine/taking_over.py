@@ -112,7 +112,6 @@ class Takeovers:
 
     def _barrier(self, ownership: Ownership, at: Instant) -> Section:
         ids = self.topic_ids[ownership.key.aggregate]
-        ownership.barrier_key = barrier_key(self.new_uuid())
         barrier = Barrier(
             self.owner.instance,
             self.owner.transactional_id,
@@ -125,7 +124,7 @@ class Takeovers:
         section = Section(
             ownership.key, ownership.resume_from, ownership.resume_from, attempt=ownership.attempt, topics=ids
         )
-        section.records.append((ownership.barrier_key, write_barrier(barrier), at.wall_us // 1000))
+        section.records.append((barrier_key(self.new_uuid()), write_barrier(barrier), at.wall_us // 1000))
         return section
 
     def claimants(self, batch: Batch) -> list[Ownership]:

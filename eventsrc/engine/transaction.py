@@ -31,13 +31,11 @@ class TransactionEvent(enum.Enum):
     SENT = enum.auto()
     DECIDED = enum.auto()
     DECIDED_PRODUCER_GONE = enum.auto()
-    REPLACED = enum.auto()
 
 
 _TRANSITIONS: dict[tuple[TransactionState, TransactionEvent], TransactionState] = {
     (TransactionState.ABSENT, TransactionEvent.PRODUCER_READY): TransactionState.IDLE,
     (TransactionState.IDLE, TransactionEvent.SENT): TransactionState.IN_FLIGHT,
-    (TransactionState.IDLE, TransactionEvent.REPLACED): TransactionState.ABSENT,
     (TransactionState.IN_FLIGHT, TransactionEvent.DECIDED): TransactionState.IDLE,
     (TransactionState.IN_FLIGHT, TransactionEvent.DECIDED_PRODUCER_GONE): TransactionState.ABSENT,
 }

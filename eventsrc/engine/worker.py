@@ -430,7 +430,6 @@ class WorkerEngine:
             effects.append(StopReading(ownership.key))
         ownership.on(PhaseEvent.HALT)
         ownership.begin_again(0, ownership.progress_s)  # of no attempt: whatever is still answered is too late
-        ownership.halted_because = reason
         return [*effects, Pause(ownership.key), Halt(ownership.key, reason)]
 
     # ---- small things

@@ -33,7 +33,6 @@ PHASES = {
 STATES = {
     (TransactionState.ABSENT, TransactionEvent.PRODUCER_READY): TransactionState.IDLE,
     (TransactionState.IDLE, TransactionEvent.SENT): TransactionState.IN_FLIGHT,
-    (TransactionState.IDLE, TransactionEvent.REPLACED): TransactionState.ABSENT,
     (TransactionState.IN_FLIGHT, TransactionEvent.DECIDED): TransactionState.IDLE,
     (TransactionState.IN_FLIGHT, TransactionEvent.DECIDED_PRODUCER_GONE): TransactionState.ABSENT,
 }
