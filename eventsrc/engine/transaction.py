@@ -1,8 +1,7 @@
 """The states of the one producer's transaction, with the batch processed ahead of it.
 
     ABSENT --producer ready--> IDLE --batch sent--> IN_FLIGHT --committed--> IDLE
-       ^                        |                      |  |---- aborted ----> IDLE
-       |<--- replaced ----------+                      |
+       ^                                               |  |---- aborted ----> IDLE
        |<--- in doubt, or committed or aborted with a producer that must go
 
 One transaction at a time: nothing orders two producers' batches in the log. While it is in flight one further
