@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventsrc.codec.control import ReplyStatus
 from eventsrc.engine.counts import Counts
-from eventsrc.engine.notes import TopicIds
+from eventsrc.engine.notes import Claim, TopicIds
 from eventsrc.model.position import Position
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Section:
     `start`: where to read again if the batch is taken back. `position`: what it commits, never negative.
     `undo`: for each aggregate touched, its instance and its pre-image; None where it did not exist before.
     `partition` is None in a batch of barriers: nothing is recovered yet; `attempt` is the takeover it belongs to,
-    `topics` what its note will say, once the barrier's offset is known.
+    `topics` and `before` what its note will say, once the barrier's offset is known.
     """
 
     key: PartitionKey
@@ -67,6 +67,7 @@ class Section:
     undo: dict[bytes, tuple[Any, PreImage | None]] = field(default_factory=dict)
     note: str = ""
     topics: TopicIds | None = None
+    before: Claim | None = None
     first_refusal: str = ""
 
 

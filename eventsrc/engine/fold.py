@@ -46,7 +46,7 @@ class PartitionFold:
 
     `live`: instances by id. `highest_term`: offset of the latest barrier. `highest_source`: highest offset of a command
     that made an event. `last_time`: the latest hybrid time, of events and barriers. `barriers`: offsets of all barriers
-    read. `only`: fold one id alone (terms are still followed).
+    read. `applied`: commands that made events, by term. `only`: fold one id alone (terms are still followed).
     """
 
     aggregate: AggregateType
@@ -59,6 +59,7 @@ class PartitionFold:
     last_barrier: Barrier | None = None
     last_writer: Barrier | None = None
     barriers: set[int] = field(default_factory=set)
+    applied: dict[int, int] = field(default_factory=dict)
     events: int = 0
     ignored: int = 0
     last_offset: int | None = None
@@ -150,6 +151,7 @@ class PartitionFold:
             raise LogInconsistent(f"the control record at offset {offset} cannot be read: {unreadable}") from unreadable
         if isinstance(control, Barrier):
             self.highest_term = offset
+            self.applied[offset] = 0
             self.last_barrier = control
             self.barriers.add(offset)
             self.last_time = max(self.last_time, control.time)  # later events are later than it, for readers by time
@@ -194,6 +196,7 @@ class PartitionFold:
                 f"when it was written and cannot be now: {type(failure).__name__} in its @apply method. Mend that method"
             ) from failure
         if meta.index == meta.count - 1:
+            self.applied[self.highest_term or 0] += 1
             instance._eventsrc_memory = remember(
                 instance._eventsrc_memory,
                 self.aggregate.deduplicate,

@@ -29,13 +29,22 @@ class TopicIds(NamedTuple):
     events: str
 
 
+class Claim(NamedTuple):
+    """An owner says: in this term, so many commands made events, and their transactions committed."""
+
+    term: int
+    applied: int
+
+
 class Note(NamedTuple):
-    """Of an earlier owner. `term` is None in what no barrier stood behind, `topics` where it did not say."""
+    """Of an earlier owner. `term` is None in what no barrier stood behind, `topics` where it did not say. `claim` is
+    what the events topic must bear out: this owner's own, or, while it has applied nothing, the one it found."""
 
     instance: str
     transactional_id: str
     term: int | None
     topics: TopicIds | None = None
+    claim: Claim | None = None
 
 
 def check_note_fits(owner: Owner) -> None:
@@ -49,9 +58,13 @@ def check_note_fits(owner: Owner) -> None:
         )
 
 
-def write_note(owner: Owner, term: int | None, counts: Counts, topics: TopicIds | None = None) -> str:
-    """JSON of at most 512 bytes: the committed offset's metadata."""
+def write_note(
+    owner: Owner, term: int | None, counts: Counts, topics: TopicIds | None = None, before: Claim | None = None
+) -> str:
+    """JSON of at most 512 bytes: the committed offset's metadata. `before`: the claim that was found, for a barrier's."""
     named = "" if topics is None else f',"topics":{{"commands":"{topics.commands}","events":"{topics.events}"}}'
+    if before is not None:
+        named += f',"before":{{"term":{before.term},"applied":{before.applied}}}'
     return (
         f'{{"instance":{json.dumps(owner.instance)},"transactional_id":{json.dumps(owner.transactional_id)},'
         f'"term":{"null" if term is None else term},"counts":{{"applied":{counts.applied},"rejected":{counts.rejected},'
@@ -70,7 +83,17 @@ def read_note(text: str | None) -> Note | None:
     instance, transactional_id, term = found.get("instance"), found.get("transactional_id"), found.get("term")
     if not isinstance(instance, str) or not isinstance(transactional_id, str):
         return None
-    return Note(instance, transactional_id, term if isinstance(term, int) else None, _read_topics(found.get("topics")))
+    term = term if isinstance(term, int) else None
+    claim = _read_claim(term, found.get("counts")) or _read_claim(None, found.get("before"))
+    return Note(instance, transactional_id, term, _read_topics(found.get("topics")), claim)
+
+
+def _read_claim(term: int | None, found: object) -> Claim | None:
+    if not isinstance(found, dict):
+        return None
+    term = found.get("term") if term is None else term
+    applied = found.get("applied")
+    return Claim(term, applied) if isinstance(term, int) and isinstance(applied, int) and applied > 0 else None
 
 
 def _read_topics(found: object) -> TopicIds | None:

@@ -116,6 +116,15 @@ def _same_log(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
             f"instance {earlier.instance} wrote its barrier at offset {earlier.term}, and it is no longer in the events "
             f"topic: the topic was truncated, or deleted and made anew. {_ACCEPT}"
         )
+    claim = earlier.claim if earlier is not None else None
+    found = fold.applied.get(claim.term, 0) if claim is not None else 0
+    if claim is not None and found != claim.applied:
+        raise LogInconsistent(
+            f"in term {claim.term} {claim.applied} commands were applied and committed, and the events topic holds {found} of "
+            "them: the brokers lost committed records, or another program wrote some. Stop the workers; restore the events "
+            "topic. To go on with what is there, accepting the loss, delete the group's offsets of the commands topic "
+            "(kafka-consumer-groups.sh --delete-offsets) and start again"
+        )
     writer = fold.last_writer
     if writer is not None and writer.commands_topic_id != ids.commands:
         raise LogInconsistent(

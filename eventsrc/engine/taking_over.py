@@ -124,6 +124,7 @@ class Takeovers:
         section = Section(
             ownership.key, ownership.resume_from, ownership.resume_from, attempt=ownership.attempt, topics=ids
         )
+        section.before = ownership.earlier.claim if ownership.earlier is not None else None
         section.records.append((barrier_key(self.new_uuid()), write_barrier(barrier), at.wall_us // 1000))
         return section
 

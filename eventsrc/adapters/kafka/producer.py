@@ -182,7 +182,7 @@ class TransactionalProducer:
         for key, section in batch.sections.items():
             if key not in self._last:
                 raise AbortRequired(f"the barrier of partition {key} was not delivered within {DELIVERY_TIMEOUT_S:g} s")
-            section.note = write_note(self._owner, self._last[key], Counts(), section.topics)
+            section.note = write_note(self._owner, self._last[key], Counts(), section.topics, section.before)
 
     # ---- asking until there is an answer
 

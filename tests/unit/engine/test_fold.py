@@ -12,7 +12,12 @@ from eventsrc.codec.control import Barrier, Pruned, write_barrier, write_pruned
 from eventsrc.codec.keys import barrier_key, event_key, pruned_key
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.memory import entries
+from eventsrc.engine.notes import Claim, Note, TopicIds
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.recovery import resume_position
+from eventsrc.engine.takeover import Ownership
 from eventsrc.errors import InvalidSchema, LogInconsistent, UnknownSchema
+from eventsrc.model.position import Position
 from tests.unit.engine.shop import (
     ACCOUNT,
     BASKET,
@@ -331,3 +336,16 @@ def test_a_damaged_schema_file_is_no_verdict_on_the_log(monkeypatch: pytest.Monk
     monkeypatch.setattr(catalog, "control_reader", damaged)
     with pytest.raises(UnknownSchema, match="half a file"):
         good.feed(1, barrier_key(uuid.uuid4()), UNKNOWN, 0)
+
+
+@pytest.mark.parametrize(("claimed", "halts"), [(2, False), (3, True), (1, True)])
+def test_the_log_must_hold_what_the_last_owner_claims_to_have_applied(claimed: int, halts: bool) -> None:
+    """Brokers that lose records of a committed transaction are found at the next takeover."""
+    fold = folded(barrier(0), event(1, 1, term=0), event(2, 2, term=0), barrier(5))
+    ownership = Ownership(PartitionKey("account", 0), 0.0, term=5, log_end=Position(100))
+    ownership.earlier = Note("host-9", "id", 0, None, Claim(0, claimed))
+    if halts:
+        with pytest.raises(LogInconsistent, match=f"{claimed} commands were applied and committed, and .* holds 2"):
+            resume_position(ownership, fold, TopicIds("commands", "events"))
+    else:
+        assert resume_position(ownership, fold, TopicIds("commands", "events")) >= 0

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from eventsrc.engine.counts import Counts
-from eventsrc.engine.notes import NOTE_BYTES, Note, Owner, read_note, write_note
+from eventsrc.engine.notes import NOTE_BYTES, Claim, Note, Owner, TopicIds, read_note, write_note
 
 LARGEST = (1 << 63) - 1
 
@@ -20,7 +20,17 @@ def test_a_note_is_the_contracts_json() -> None:
         "term": 17,
         "counts": {"applied": 5, "rejected": 4, "empty": 3, "duplicate": 2, "dead": 1},
     }
-    assert read_note(text) == Note("host-1", "bank-host-1", 17)
+    assert read_note(text) == Note("host-1", "bank-host-1", 17, None, Claim(17, 5))
+
+
+def test_the_topics_and_what_was_found_stand_beside_it() -> None:
+    text = write_note(Owner("i", "t"), 9, Counts(), TopicIds("c", "e"), Claim(4, 7))
+    assert json.loads(text)["topics"] == {"commands": "c", "events": "e"}
+    assert json.loads(text)["before"] == {"term": 4, "applied": 7}
+    assert read_note(text) == Note("i", "t", 9, TopicIds("c", "e"), Claim(4, 7))
+    assert read_note(write_note(Owner("i", "t"), 9, Counts(applied=2), None, Claim(4, 7))) == Note(
+        "i", "t", 9, None, Claim(9, 2)
+    ), "an owner that has applied something vouches for that"
 
 
 def test_without_a_term() -> None:
