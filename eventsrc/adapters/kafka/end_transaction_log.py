@@ -1,9 +1,10 @@
-"""Sees in librdkafka's log that an EndTxn may have been sent twice.
+"""Sees in librdkafka's log that a request of a transaction may still be on its way.
 
-After a disconnect or a request timeout librdkafka repeats EndTxn without a word to its caller. The broker may get the
-first copy late, in the middle of the next transaction, and commit half of it. The only sign is a log line of the
-transaction coordinator's connection; whoever sees one must replace the producer before its next begin, because a new
-producer's epoch makes the broker refuse the late copy.
+After a disconnect or a request timeout librdkafka repeats a request without a word to its caller, or gives it up. The
+broker may get the first copy late, in the middle of the next transaction: a late EndTxn commits half of it, a late
+TxnOffsetCommit adds offsets of the one before, which then stand beside too few events. The only sign is a log line of
+a connection; whoever sees one must replace the producer before its next begin, because a new producer's epoch makes
+the broker refuse the late copy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 
 _SIGNS = ("FAIL", "REQTMOUT")
-_CONNECTION = "TxnCoordinator"
+_NEVER_TRANSACTIONAL = "/bootstrap"  # a connection for metadata alone
 
 
 class EndTransactionWatch(logging.Handler):
@@ -27,7 +28,7 @@ class EndTransactionWatch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if _CONNECTION in line and any(sign in line for sign in _SIGNS):
+        if _NEVER_TRANSACTIONAL not in line and any(sign in line for sign in _SIGNS):
             self.seen = True
         level = logging.DEBUG if record.levelno < logging.ERROR else logging.WARNING
         logging.getLogger("eventsrc.librdkafka").log(level, "%s", line)
