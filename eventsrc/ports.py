@@ -93,9 +93,6 @@ class StableOffsets(Protocol):
 class DecidingRecord(Protocol):
     """What outlives the process, of the command being decided."""
 
-    @property
-    def suspicious(self) -> bool: ...
-
     def deciding(self, place: tuple[str, int, int] | None) -> None: ...
 
     def progressed(self) -> None: ...

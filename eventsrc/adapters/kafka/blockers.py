@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
+from eventsrc.adapters.kafka.asking import asking_consumer
 from eventsrc.adapters.kafka.config import Config
 
 logger = logging.getLogger("eventsrc.kafka")
@@ -37,7 +38,7 @@ def _record_at_last_stable_offset(common: Config, group_id: str, topic: str, num
     last_stable = _high(common, group_id, place, "read_committed")
     if last_stable >= _high(common, group_id, place, "read_uncommitted"):
         return None
-    reader = _consumer(common, group_id, "read_uncommitted")
+    reader = asking_consumer(common, group_id, "read_uncommitted")
     try:
         reader.assign([TopicPartition(topic, number, last_stable)])
         record = reader.poll(TIMEOUT_S)
@@ -48,14 +49,9 @@ def _record_at_last_stable_offset(common: Config, group_id: str, topic: str, num
 
 def _high(common: Config, group_id: str, place: TopicPartition, isolation: str) -> int:
     """For a reader of committed records, the last stable offset; for the other, the log's end."""
-    consumer = _consumer(common, group_id, isolation)
+    consumer = asking_consumer(common, group_id, isolation)
     try:
         high: int = consumer.get_watermark_offsets(place, TIMEOUT_S)[1]
         return high
     finally:
         consumer.close()
-
-
-def _consumer(common: Config, group_id: str, isolation: str) -> Consumer:
-    config = {**common, "group.id": group_id, "isolation.level": isolation, "enable.auto.commit": False}
-    return Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))

@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from eventsrc.adapters.kafka.asking import asking_consumer
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.group_queries import GroupQueries
 from eventsrc.engine.effects import StableOffsetFetched, TakeoverRefused
@@ -93,8 +94,8 @@ class TakeoverQueries:
         self._thread.join()
 
     def _run(self) -> None:
-        self._consumer = self._client("read_committed")
-        self._unstable = self._client("read_uncommitted")
+        self._consumer = asking_consumer(self._common, self._group_id, "read_committed")
+        self._unstable = asking_consumer(self._common, self._group_id, "read_uncommitted")
         with contextlib.suppress(KafkaException):  # connect beside the group join; a question asks again
             self._consumer.list_topics(timeout=ANSWER_TIMEOUT_S * 20)
             self._consumer.committed(
@@ -174,13 +175,3 @@ class TakeoverQueries:
         # Not through the admin client: its list_consumer_group_offsets has crashed in librdkafka 2.16.0.
         place = TopicPartition(self._topics[key.aggregate], key.number)
         return read_note(self._unstable.committed([place], ANSWER_TIMEOUT_S * 20)[0].metadata)
-
-    def _client(self, isolation: str) -> Consumer:
-        """Of the group's id, and never a member."""
-        config = {
-            **self._common,
-            "group.id": self._group_id,
-            "isolation.level": isolation,
-            "enable.auto.commit": False,
-        }
-        return Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
