@@ -29,7 +29,9 @@ class Worker:
             sys.executable, "-m", "eventsrc", "run", app,
             "--instance-id", instance_id, "--state-dir", str(directory / "state"),
         ]  # fmt: skip
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+        self._environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **environment,
+        }  # fmt: skip
         self._environment.pop("EVENTSRC_TEST_FAULT", None)
         self.instance_id = instance_id
         self._directory = directory
@@ -82,7 +84,9 @@ class Worker:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{self.instance_id} still runs:\n{self.log()[-3000:]}") from None
+            self._signal(signal.SIGABRT)  # faulthandler writes where each of its threads stands
+            self.process.wait()
+            raise TimeoutError(f"{self.instance_id} still ran:\n{self.log()[-6000:]}") from None
 
     @property
     def stopped(self) -> bool:
