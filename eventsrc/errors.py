@@ -158,3 +158,16 @@ class Fenced(WorkerError):
 
 class LogInconsistent(WorkerError):
     """The log of a partition contradicts itself. Halt the partition; never repair silently."""
+
+
+class SnapshotsUnavailable(WorkerError):
+    """The snapshot store does not answer, or is not prepared. Go on without it, and try again later."""
+
+
+class SnapshotSuperseded(WorkerError):
+    """The head row is not what this writer extends: another owner claimed the partition, or the database is an older copy.
+    Nothing was written; claim again before the next checkpoint, which then holds every state."""
+
+
+class SnapshotDamaged(WorkerError):
+    """A segment is missing, or its bytes are not those that were written. Use an older checkpoint, or the log."""

@@ -196,9 +196,10 @@ class ReplaceProducer:
 
 @dataclass(frozen=True, slots=True)
 class StartReading:
-    """Read the events partition from its beginning, committed records only."""
+    """Read the events partition from there, committed records only."""
 
     partition: PartitionKey
+    position: Position
 
 
 @dataclass(frozen=True, slots=True)

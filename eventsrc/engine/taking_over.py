@@ -36,6 +36,7 @@ from eventsrc.engine.recovery import first_position, resume_position, verify_sta
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.errors import LogInconsistent, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
+from eventsrc.model.position import Position
 
 logger = logging.getLogger("eventsrc.engine")
 
@@ -149,7 +150,7 @@ class Takeovers:
         aggregate = self.pipeline.aggregates[ownership.key.aggregate]
         ownership.fold = PartitionFold(aggregate, self.catalog)
         ownership.progress_s = at.monotonic_s
-        return [StartReading(ownership.key)]
+        return [StartReading(ownership.key, Position(0))]
 
     def events_read(self, polled: EventsPolled, at: Instant) -> list[Effect]:
         """Fold what has arrived; a partition whose own barrier is among it opens."""

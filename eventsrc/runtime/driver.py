@@ -252,9 +252,9 @@ class Driver:
                     if metadata is None:
                         metadata = ports.membership.metadata()
                     ports.queries.ask(partition, attempt, metadata)
-                case StartReading(partition):
+                case StartReading(partition, position):
                     reach("after-barrier")
-                    ports.events.start(partition)
+                    ports.events.start(partition, position)
                 case StopReading(partition):
                     ports.events.stop(partition)
                 case AwaitTransaction():

@@ -186,8 +186,8 @@ class Stage:
                 return "await transaction"
             case ReplaceProducer():
                 return "replace producer"
-            case StartReading(key):
-                return f"read {key}"
+            case StartReading(key, position):
+                return f"read {key}" if position == 0 else f"read {key} from {position}"
             case StopReading(key):
                 return f"stop reading {key}"
             case Open(key, position):

@@ -1,4 +1,4 @@
-"""Reads events partitions during recovery: a consumer outside any group, committed records only, from the beginning."""
+"""Reads events partitions during recovery: a consumer outside any group, committed records only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.errors import translate
 from eventsrc.engine.partition import PartitionKey
+from eventsrc.model.position import Position
 
 logger = logging.getLogger("eventsrc.kafka")
 
@@ -49,14 +50,14 @@ class EventsReader:
     def active(self) -> bool:
         return bool(self._reading)
 
-    def start(self, key: PartitionKey) -> None:
-        """Read from offset 0, from there again if it was being read: history is deleted by compaction alone."""
+    def start(self, key: PartitionKey, position: Position) -> None:
+        """Read from that position on, from there again if it was being read."""
         if self._consumer is None:
             self._consumer = Consumer(self._config, logger=logging.getLogger("eventsrc.librdkafka"))
             with contextlib.suppress(KafkaException):  # only speed: the first partitions wait for a metadata refresh
                 self._consumer.list_topics(timeout=5.0)
         self.stop(key)
-        self._consumer.incremental_assign([TopicPartition(self._topics[key.aggregate], key.number, 0)])
+        self._consumer.incremental_assign([TopicPartition(self._topics[key.aggregate], key.number, position)])
         self._reading.add(key)
 
     def stop(self, key: PartitionKey) -> None:

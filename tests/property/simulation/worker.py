@@ -427,8 +427,8 @@ class Worker:
                 self.epoch, self.starting = None, True
             case FetchStableOffset(key, attempt):
                 self.questions[key] = (attempt, self._metadata())
-            case StartReading(key):
-                self.reading[key] = 0
+            case StartReading(key, position):
+                self.reading[key] = position
             case StopReading(key):
                 self.reading.pop(key, None)
             case Open(key, position):
