@@ -7,8 +7,7 @@ took from a partition that was revoked or sought during the same poll is void.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -17,20 +16,11 @@ from eventsrc.adapters.kafka.errors import translate
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import Fenced
 from eventsrc.model.position import Position
+from eventsrc.ports import OnPartitionError, RebalanceListener
 
 logger = logging.getLogger("eventsrc.kafka")
 
 Polled = dict[PartitionKey, list[Message]]
-
-
-class RebalanceListener(Protocol):
-    """Called inside `poll` and `close`, on the polling thread. Must not raise."""
-
-    def on_assigned(self, partitions: tuple[PartitionKey, ...]) -> None: ...
-
-    def on_revoked(self, partitions: tuple[PartitionKey, ...]) -> None: ...
-
-    def on_lost(self, partitions: tuple[PartitionKey, ...]) -> None: ...
 
 
 def membership_config(
@@ -67,7 +57,7 @@ class GroupMembership:
         config: Config,
         topics: Mapping[str, str],
         listener: RebalanceListener,
-        on_partition_error: Callable[[PartitionKey, str], None],
+        on_partition_error: OnPartitionError,
     ) -> None:
         self._topics = topics
         self._aggregates = {topic: aggregate for aggregate, topic in topics.items()}
