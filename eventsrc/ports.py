@@ -5,13 +5,16 @@ Every method is called on the loop's thread unless it says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.model.position import Offset, Position
+from eventsrc.model.snapshot import DamagedCheckpoint, Head, Run, Segment, StoredCheckpoint
 
 Polled = Mapping[PartitionKey, Sequence[ConsumedRecord]]
 
@@ -93,14 +96,14 @@ class Membership(Protocol):
 
 
 class EventsLog(Protocol):
-    """Reads events partitions from their beginning, committed records only."""
+    """Reads events partitions, committed records only."""
 
     @property
     def active(self) -> bool:
         """Something is being read."""
 
-    def start(self, key: PartitionKey) -> None:
-        """Read it from offset 0, again where it was being read already. Others are read on."""
+    def start(self, key: PartitionKey, position: Position) -> None:
+        """Read it from that position on, again from there where it was being read already. Others are read on."""
 
     def stop(self, key: PartitionKey) -> None:
         """Nothing more of it. Others are read on."""
@@ -137,6 +140,44 @@ class StableOffsets(Protocol):
 
     def close(self) -> None:
         """Nothing is answered after it."""
+
+
+class SnapshotStore(Protocol):
+    """Checkpoints of partitions. Blocks its caller: for snapshot threads and commands, never the loop; one thread at a time.
+
+    Every method raises SnapshotsUnavailable where the store does not answer, or its tables are missing or newer than this
+    version knows; what was begun then has no effect, or (`commit`) the effect is found out before it returns or raises.
+    """
+
+    def claim(self, key: PartitionKey, term: int, events_topic_id: str) -> Head:
+        """From now on only `term` may commit checkpoints of this partition. Idempotent. Raises SnapshotSuperseded where the
+        head has this term's successor (on the same events topic: on another one the term means nothing)."""
+
+    def checkpoints(self, key: PartitionKey) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+        """All that are kept, newest first: by position, then by when they were taken."""
+
+    def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
+        """Their blocks, in the order asked for; each as long as its segment says and with its CRC. Raises SnapshotDamaged."""
+
+    def add_segments(self, key: PartitionKey, term: int, blocks: Iterable[bytes]) -> Run:
+        """Write blocks that no checkpoint names yet; durable when this returns."""
+
+    def commit(self, key: PartitionKey, stored: StoredCheckpoint, base: uuid.UUID | None) -> None:
+        """Make it the head, in one transaction, if the head is `base` and has its term. Raises SnapshotSuperseded.
+
+        Unless it was superseded, it is known to be committed when this returns."""
+
+    def collect(self, key: PartitionKey, term: int, keep: Collection[uuid.UUID]) -> int:
+        """Delete these partition's checkpoints that are not to be kept, and the segments of this term or earlier that no
+        kept one names. The head is always kept. Returns how many checkpoints went. Raises SnapshotSuperseded."""
+
+    def request(self, key: PartitionKey) -> datetime:
+        """Ask the owner for a checkpoint; returns the store's time of asking."""
+
+    def heads(self, keys: Collection[PartitionKey]) -> Mapping[PartitionKey, Head]:
+        """As far as they exist, in one round trip."""
+
+    def close(self) -> None: ...
 
 
 class DecidingRecord(Protocol):
