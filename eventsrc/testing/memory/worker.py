@@ -1,0 +1,133 @@
+"""A whole worker over a broker in memory: the engine and the driver that `eventsrc run` has, in a thread.
+
+As `runtime.worker` makes one of its parts for Kafka. Several may run on one broker, and be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from confluent_kafka import murmur2
+
+from eventsrc.codec.catalog import Catalog
+from eventsrc.engine.decide import Limits, Surroundings
+from eventsrc.engine.notes import Owner, TopicIds
+from eventsrc.engine.worker import WorkerEngine
+from eventsrc.errors import Fenced
+from eventsrc.model.names import commands_topic
+from eventsrc.model.pipeline import Pipeline
+from eventsrc.runtime.driver import Driver, Ports
+from eventsrc.testing.memory.broker import MemoryBroker
+from eventsrc.testing.memory.membership import MemoryMembership
+from eventsrc.testing.memory.offsets import MemoryStableOffsets
+from eventsrc.testing.memory.process import Killed, MemoryProcess
+from eventsrc.testing.memory.reading import MemoryEventsLog
+from eventsrc.testing.memory.record import MemoryDecidingRecord, MemorySlot
+from eventsrc.testing.memory.replies import MemoryReplies
+from eventsrc.testing.memory.transactions import MemoryTransactions
+
+_REPLY_BYTES = 1_100_000
+_DRAIN_S = 20.0
+
+
+class MemoryWorker:
+    """One life under an instance id; it runs from when it is made. `slot` outlives it, as a state directory does."""
+
+    def __init__(self, pipeline: Pipeline, broker: MemoryBroker, instance: str, slot: MemorySlot | None = None) -> None:
+        self.process = MemoryProcess(broker, instance)
+        self.failure: BaseException | None = None
+        self._pipeline = pipeline
+        self._owner = Owner(instance, f"{pipeline.settings.group_id}-{instance}")
+        self._record = MemoryDecidingRecord(slot or MemorySlot())
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"memory-worker-{instance}", daemon=True)
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Ends it as SIGTERM does; returns when it has ended. Raises what it failed with."""
+        self._stopping.set()
+        self._join()
+        if self.failure is not None:
+            raise self.failure
+
+    def kill(self) -> None:
+        """Ends it as SIGKILL does, whatever it does; returns when its threads have ended. Its session goes on until
+        `MemoryBroker.end_session`, or another life of the instance."""
+        self.process.kill()
+        self._join()
+
+    def _join(self) -> None:
+        self._thread.join(_DRAIN_S)
+        if self._thread.is_alive():
+            raise TimeoutError(f"worker {self.process.instance} did not end within {_DRAIN_S:g} s")
+
+    def _run(self) -> None:
+        of = self._pipeline.settings
+        driver = Driver(
+            self._engine(),
+            self._start_producer,
+            lambda _: None,
+            self._stopping,
+            drain_s=of.transaction_timeout * 2,
+            await_transaction_s=of.transaction_timeout + 2,
+        )
+        driver.ports = self._ports(driver)
+        try:
+            driver.run()
+            self._record.close()
+        except Killed:
+            pass
+        except Exception as failure:  # noqa: BLE001 - told to whoever ends it
+            self.failure = failure
+        finally:
+            with contextlib.suppress(Killed):
+                driver.close()
+
+    def _engine(self) -> WorkerEngine:
+        pipeline, of = self._pipeline, self._pipeline.settings
+        return WorkerEngine(
+            pipeline,
+            Catalog(pipeline, None),
+            self._owner,
+            Limits(
+                records=of.batch_records,
+                output_bytes=of.batch_bytes,
+                handler_attempts=of.handler_attempts,
+                max_command_bytes=of.max_command_bytes,
+                max_event_bytes=of.max_command_bytes,
+            ),
+            Surroundings(lambda name: commands_topic(pipeline.name, name), murmur2, isolated=self._record.isolated),
+            {name: TopicIds(f"{name}-commands", f"{name}-events") for name in pipeline.aggregates},
+            time.monotonic,
+            uuid.uuid4,
+            suspicious=self._record.suspicious,
+        )
+
+    def _ports(self, driver: Driver) -> Ports:
+        return Ports(
+            MemoryMembership(self.process, driver, driver.on_partition_error),
+            MemoryEventsLog(self.process, driver.on_partition_error),
+            MemoryReplies(self.process, _REPLY_BYTES),
+            MemoryStableOffsets(self.process, self._owner.transactional_id, driver.post),
+            self._record,
+        )
+
+    def _start_producer(self, proof: Callable[[], bytes] | None) -> MemoryTransactions:
+        if proof is not None:
+            self._check_identity(proof())
+        return MemoryTransactions(self.process, self._owner, self._pipeline.settings.transaction_timeout)
+
+    def _check_identity(self, proof: bytes) -> None:
+        """Raises Fenced where the instance id is another life's now: taking the transactional id would end both."""
+        holder = self.process.broker.group.members.get(self.process.instance)
+        if proof and holder is not None and not proof.startswith(holder.encode() + b"\0"):
+            raise Fenced(f"instance id {self.process.instance} is another process's now")
+
+
+def memory_broker(pipeline: Pipeline) -> MemoryBroker:
+    """With the pipeline's topics, empty."""
+    return MemoryBroker(pipeline.name, tuple(pipeline.aggregates), pipeline.settings.partitions)
