@@ -73,6 +73,7 @@ class Catalog:
         self._readers: dict[tuple[str, MessageKind], dict[bytes, Any]] = {}
         self._controls: dict[bytes, ControlReader] = {}
         self._states: dict[str, tuple[StateWriter, StateReader, int]] = {}
+        self._snapshot_writers: dict[str, StateWriter] = {}
         self._by_fingerprint: dict[int, SchemaFile] | None = None
         self._files: dict[int, Path] = {}
         self.reload()
@@ -129,6 +130,15 @@ class Catalog:
     def state_writer(self, aggregate: AggregateType) -> StateWriter:
         """`write(instance) -> bytes`, without framing. Canonical: equal states have equal bytes."""
         return self._state(aggregate)[0]
+
+    def snapshot_writer(self, aggregate: AggregateType) -> StateWriter:
+        """As `state_writer`, by the same schema, but not canonical: a dict keeps its order, which an `apply` may see."""
+        write = self._snapshot_writers.get(aggregate.name)
+        if write is None:
+            node = cast(RecordNode, parse(self.state_schema(aggregate)))
+            name = f"the state of {aggregate.cls.__name__}"
+            write = self._snapshot_writers[aggregate.name] = compile_writer(name, aggregate.record, node, "value")
+        return write
 
     def state_reader(self, aggregate: AggregateType) -> StateReader:
         """`read(state, instance)` sets the instance's fields, or raises `DecodingError` and sets none."""

@@ -3,7 +3,7 @@
 A handler that fails may have touched the state; a transaction that aborts takes its events back. In both cases the
 aggregate returns to its pre-image, without reading the log: an undo log of the keys touched, nothing else.
 Where every field is an immutable scalar the pre-image is the tuple of values (0.15 us); otherwise it is the
-encoded state, because containers change in place.
+encoded state, because containers change in place; a dict comes back in the order it had, which an `apply` may see.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def pre_image_of(aggregate: AggregateType, catalog: Catalog) -> tuple[Capture, R
     """`capture(instance)` and `restore(instance, pre_image)` for one aggregate class."""
     if flat(aggregate.record):
         return _values([field.name for field in aggregate.record.fields])
-    return _encoded(catalog.state_writer(aggregate), catalog.state_reader(aggregate))
+    return _encoded(catalog.snapshot_writer(aggregate), catalog.state_reader(aggregate))
 
 
 def _values(fields: list[str]) -> tuple[Capture, Restore]:

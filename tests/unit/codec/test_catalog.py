@@ -141,6 +141,15 @@ def test_equal_states_have_equal_bytes(catalog: Catalog) -> None:
     assert back.labels == first.labels
 
 
+def test_a_snapshot_keeps_the_order_of_a_dict(catalog: Catalog) -> None:
+    account, back = ACCOUNT.new(b"a"), ACCOUNT.new(b"a")
+    account.balance, account.labels = 5, {"x": {3, 1}, "a": set()}
+    catalog.state_reader(ACCOUNT)(catalog.snapshot_writer(ACCOUNT)(account), back)
+    assert (back.balance, list(back.labels.items())) == (5, [("x", {1, 3}), ("a", set())])
+    assert catalog.state_writer(ACCOUNT)(back) == catalog.state_writer(ACCOUNT)(account)
+    assert catalog.snapshot_writer(ACCOUNT) is catalog.snapshot_writer(ACCOUNT)
+
+
 def test_a_state_that_cannot_be_read_changes_nothing(catalog: Catalog) -> None:
     account = ACCOUNT.new(b"a")
     account.balance = 7

@@ -43,6 +43,15 @@ def test_a_pre_image_can_be_put_back_twice_and_shares_nothing_with_the_state() -
     assert basket.items == ["pen"]
 
 
+def test_a_restored_dict_has_the_order_that_a_replay_gives_it() -> None:
+    capture, restore = pre_image_of(BASKET, catalog)
+    basket = BASKET.new(b"alice")
+    basket.tags = {"pen": ["blue"], "cup": []}
+    before = capture(basket)
+    restore(basket, before)
+    assert list(basket.tags) == ["pen", "cup"]
+
+
 @pytest.mark.parametrize("aggregate", [ACCOUNT, BASKET], ids=["flat", "nested"])
 def test_equal_states_have_equal_pre_images_and_sequence_and_memory_stand_last(aggregate: AggregateType) -> None:
     capture, _ = pre_image_of(aggregate, catalog)
