@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from eventsrc.adapters.local.processes import is_alive
 from eventsrc.localstack.postgres_installation import (
     SHARED_DIRECTORY,
     find_postgres,
@@ -28,7 +29,7 @@ from eventsrc.localstack.postgres_installation import (
     server_account,
 )
 from eventsrc.localstack.problems import StackUnavailable, server_failed
-from eventsrc.localstack.processes import Account, end, is_alive, keep_log_short, run_as, spawn
+from eventsrc.localstack.processes import Account, end, keep_log_short, run_as, spawn
 
 START_TIMEOUT_S = 60.0
 STOP_GRACE_S = 15.0

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eventsrc.adapters.local import child
 from eventsrc.localstack.problems import StackUnavailable
 
 # Below the ephemeral range, so that no outgoing connection can take a port before the server binds it.
 _PORTS = range(15_000, 31_000)
 _LOG_LIMIT_BYTES = 8_000_000
-_CHILD = Path(__file__).with_name("child.py")
+_CHILD = child.__file__
 
 LOOPBACK = "127.0.0.1"
 
@@ -77,7 +78,7 @@ def spawn(
     Its output is appended to `log`. Call it from the main thread: the death of another thread counts as well.
     """
     identity = f"{account.user}:{account.group}" if account else "-"
-    launcher = [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), str(int(death_signal)), identity]
+    launcher = [sys.executable, "-I", "-S", _CHILD, str(os.getpid()), str(int(death_signal)), identity]
     with log.open("ab") as output:
         return subprocess.Popen(
             [*launcher, *(os.fspath(part) for part in command)],
@@ -113,31 +114,6 @@ def end(process: subprocess.Popen[bytes] | None, with_signal: signal.Signals, gr
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs. A zombie does not: the first process of a container may never reap it."""
-    state, _ = _look_at(pid)
-    return state not in ("", "Z")
-
-
-def started_at(pid: int) -> str:
-    """When a process started, as an opaque text, "" if it does not run: tells it from a later one with its pid."""
-    state, start = _look_at(pid)
-    return start if state not in ("", "Z") else ""
-
-
-def _look_at(pid: int) -> tuple[str, str]:
-    """The state letter and the start of a process; two empty texts if there is none."""
-    if sys.platform == "linux":  # a small container image has no `ps`
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return "", ""
-        return fields[0], fields[19]
-    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    state, _, start = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip().partition(" ")
-    return state[:1], start.strip()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = 0.02) -> bool:

@@ -17,12 +17,13 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from eventsrc.adapters.local.processes import is_alive, started_at
 from eventsrc.localstack.distribution import prepare
 from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.lock import StackDirectory, try_lock
 from eventsrc.localstack.postgres import PostgresServer
 from eventsrc.localstack.problems import StackUnavailable
-from eventsrc.localstack.processes import is_alive, started_at, wait_until
+from eventsrc.localstack.processes import wait_until
 from eventsrc.localstack.provision import KAFKA_VERSION
 from eventsrc.localstack.services import Service, StackRecord, read_record
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from eventsrc.localstack.processes import is_alive, wait_until
+from eventsrc.adapters.local.processes import is_alive
+from eventsrc.localstack.processes import wait_until
 from eventsrc.localstack.services import read_record
 from eventsrc.localstack.stack import LocalStack
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from eventsrc.adapters.local.processes import is_alive
 from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.lock import holder
 from eventsrc.localstack.problems import StackUnavailable
-from eventsrc.localstack.processes import Account, accepts_connections, is_alive, run_as, wait_until
+from eventsrc.localstack.processes import Account, accepts_connections, run_as, wait_until
 from eventsrc.localstack.services import StackRecord, read_record
 from eventsrc.localstack.stack import LocalStack
 

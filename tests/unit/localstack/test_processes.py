@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from eventsrc.adapters.local.processes import is_alive, started_at
 from eventsrc.localstack.processes import (
     Account,
     accepts_connections,
     end,
     free_port,
-    is_alive,
     keep_log_short,
     port_is_free,
     run_as,
     spawn,
-    started_at,
     wait_until,
 )
 
@@ -73,7 +72,7 @@ def test_a_child_ends_with_its_killed_parent(tmp_path: Path) -> None:
 
 
 def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
-    child = Path(__file__).parents[3] / "eventsrc/localstack/child.py"
+    child = Path(__file__).parents[3] / "eventsrc/adapters/local/child.py"
     command = [sys.executable, "-I", "-S", str(child), "1", "15", "-", "/bin/echo", "started"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
