@@ -1,0 +1,275 @@
+"""Encoded states in blocks: one aggregate's entry, the block that holds thousands of them, and runs of blocks.
+
+Owns these bytes. Must not know where blocks are stored, nor what a state means. A block is never parsed as a whole:
+what is looked up is found by bisection in its column of hashes, so that a million states are as large in memory as on
+disk. Whether the bytes are those that were written is for the store's CRC to say; here, no bytes crash a reader or
+make it allocate more than they are long, and what is not a block raises SnapshotDamaged.
+
+A block, all integers little-endian: `ESB1`, count u32, count x u64 hashes ascending, count + 1 x u32 ends (0, then where
+each entry ends in the body), the body: per entry key length u8, key, entry. Keys of one hash are in their own order.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from array import array
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import accumulate, chain, islice, pairwise
+from struct import Struct
+from typing import Final, Literal, cast
+
+from xxhash import xxh3_64_intdigest
+
+from eventsrc.errors import SnapshotDamaged
+
+MAGIC: Final = b"ESB1"
+STATES_PER_BLOCK: Final = 2000
+MAX_BLOCK_BYTES: Final = 4 << 20
+
+_PREFIX = Struct("<4sI")
+_ENTRY = Struct("<QI")
+_BUCKET_SHIFT = 64 - 12  # sorted one bucket at a time, so that no single call of C holds other threads up for long
+_PER_STATE_BYTES = 8 + 4 + 1
+
+Hashed = tuple[int, bytes, bytes]
+"""Hash, key, entry: sorted, this is the order of a run."""
+
+
+# ---- entries
+
+
+def entry(sequence: int, memory: bytes, state: bytes) -> bytes:
+    """What is stored of one aggregate: its sequence, what it remembers of commands, its encoded state."""
+    return b"%b%b%b" % (_ENTRY.pack(sequence, len(memory)), memory, state)
+
+
+def entry_sequence(encoded: bytes) -> int:
+    if len(encoded) < _ENTRY.size:
+        raise SnapshotDamaged(f"an entry of {len(encoded)} bytes")
+    return cast(int, _ENTRY.unpack_from(encoded)[0])
+
+
+def split_entry(encoded: bytes) -> tuple[int, bytes, bytes]:
+    """Sequence, memory, state."""
+    if len(encoded) < _ENTRY.size:
+        raise SnapshotDamaged(f"an entry of {len(encoded)} bytes")
+    sequence, memory_bytes = _ENTRY.unpack_from(encoded)
+    start = _ENTRY.size + memory_bytes
+    if start > len(encoded):
+        raise SnapshotDamaged(f"an entry of {len(encoded)} bytes cannot hold a memory of {memory_bytes}")
+    return sequence, encoded[_ENTRY.size : start], encoded[start:]
+
+
+# ---- blocks
+
+
+def key_hash(key: bytes) -> int:
+    """64 bits, unsigned."""
+    return xxh3_64_intdigest(key)
+
+
+class Block:
+    """Reads one block. Its bytes are kept as they are."""
+
+    __slots__ = ("_body", "_ends", "_hashes", "count", "encoded", "first_hash", "last_hash")
+
+    def __init__(self, encoded: bytes) -> None:
+        self.encoded = encoded
+        if len(encoded) < _PREFIX.size:
+            raise SnapshotDamaged(f"a block of {len(encoded)} bytes")
+        magic, count = _PREFIX.unpack_from(encoded)
+        ends = _PREFIX.size + 8 * count
+        self._body = ends + 4 * (count + 1)
+        if magic != MAGIC:
+            raise SnapshotDamaged(f"a block begins with {magic!r}, not {MAGIC!r}")
+        if count == 0 or self._body > len(encoded):
+            raise SnapshotDamaged(f"a block of {len(encoded)} bytes cannot hold {count} states")
+        self.count: int = count
+        view = memoryview(encoded)
+        self._hashes = _column(view[_PREFIX.size : ends], "Q")
+        self._ends = _column(view[ends : self._body], "I")
+        if self._ends[0] != 0 or self._ends[count] != len(encoded) - self._body:
+            raise SnapshotDamaged(f"a block of {len(encoded)} bytes whose states end at {self._ends[count]}")
+        if not (_ascends(self._hashes) and _ascends(self._ends)):
+            raise SnapshotDamaged("a block whose states are out of order")
+        self.first_hash: int = self._hashes[0]
+        self.last_hash: int = self._hashes[count - 1]
+
+    @property
+    def crc(self) -> int:
+        """CRC-32 of its bytes, computed anew."""
+        return zlib.crc32(self.encoded)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The entry of that key; None if the block has none."""
+        return self.find(key_hash(key), key)
+
+    def find(self, hashed: int, key: bytes) -> bytes | None:
+        """As `get`, for a key whose hash is known."""
+        hashes = self._hashes
+        index = bisect_left(hashes, hashed)
+        while index < self.count and hashes[index] == hashed:
+            found, encoded = self._at(index)
+            if found == key:
+                return encoded
+            index += 1
+        return None
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Key and entry, in the order of the hashes."""
+        return map(self._at, range(self.count))
+
+    def hashed(self) -> Iterator[Hashed]:
+        """Hash, key and entry, in that order."""
+        for index, hashed in enumerate(self._hashes):
+            yield hashed, *self._at(index)
+
+    def _at(self, index: int) -> tuple[bytes, bytes]:
+        encoded = self.encoded
+        start, end = self._body + self._ends[index], self._body + self._ends[index + 1]
+        split = start + 1 + encoded[start] if start < end else end
+        if not start + 1 < split < end:
+            raise SnapshotDamaged(f"state {index} of a block has {end - start} bytes, and no key or no entry in them")
+        return encoded[start + 1 : split], encoded[split:end]
+
+
+def build_blocks(
+    entries: Iterable[tuple[bytes, bytes]],
+    states_per_block: int = STATES_PER_BLOCK,
+    max_block_bytes: int = MAX_BLOCK_BYTES,
+) -> Iterator[bytes]:
+    """Blocks of one run, from keys (1 to 255 bytes, each once) and their entries in any order; all are taken in before the
+    first block comes. An entry larger than `max_block_bytes` has a block of its own."""
+    return _blocks(_sorted(entries), states_per_block, max_block_bytes)
+
+
+def _sorted(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[Hashed]:
+    buckets: defaultdict[int, list[Hashed]] = defaultdict(list)
+    for key, encoded in entries:
+        hashed = xxh3_64_intdigest(key)
+        buckets[hashed >> _BUCKET_SHIFT].append((hashed, key, encoded))
+    return chain.from_iterable(_sorted_buckets(buckets))
+
+
+def _sorted_buckets(buckets: dict[int, list[Hashed]]) -> Iterator[list[Hashed]]:
+    for number in sorted(buckets):
+        bucket = buckets.pop(number)
+        bucket.sort()
+        yield bucket
+
+
+def _blocks(ordered: Iterable[Hashed], states_per_block: int, max_block_bytes: int) -> Iterator[bytes]:
+    states = iter(ordered)
+    while taken := list(islice(states, states_per_block)):
+        yield from _block_or_halves(taken, max_block_bytes)
+
+
+def _block_or_halves(states: list[Hashed], max_block_bytes: int) -> Iterator[bytes]:
+    size = _PREFIX.size + 4 + sum(_PER_STATE_BYTES + len(key) + len(encoded) for _, key, encoded in states)
+    if size <= max_block_bytes or len(states) == 1:
+        yield _block(states)
+        return
+    middle = len(states) // 2
+    yield from _block_or_halves(states[:middle], max_block_bytes)
+    yield from _block_or_halves(states[middle:], max_block_bytes)
+
+
+def _block(states: Sequence[Hashed]) -> bytes:
+    """Of sorted states, at least one."""
+    hashes, keys, entries = zip(*states, strict=True)
+    lengths = map(_LENGTHS.__getitem__, map(len, keys))
+    body = list(chain.from_iterable(zip(lengths, keys, entries, strict=True)))
+    ends = list(accumulate(map(len, body), initial=0))[::3]
+    columns = _little(array("Q", hashes)), _little(array("I", ends))
+    return b"".join((_PREFIX.pack(MAGIC, len(states)), *columns, *body))
+
+
+_LENGTHS: Final = {length: bytes((length,)) for length in range(1, 256)}
+
+
+# ---- runs
+
+
+class StoredRuns:
+    """All stored states of a partition. `runs`: oldest first; a state is in the newest that has its key. The blocks of a run
+    are in the order of their hashes; two may share the hash at their border."""
+
+    def __init__(self, runs: Sequence[Sequence[Block]]) -> None:
+        self._newest_first = [(list(run), [block.last_hash for block in run]) for run in reversed(runs) if run]
+        for blocks, _ in self._newest_first:
+            if any(one.last_hash > other.first_hash for one, other in pairwise(blocks)):
+                raise SnapshotDamaged("a run whose blocks overlap, or are out of order")
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(block.encoded) for blocks, _ in self._newest_first for block in blocks)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The newest entry of that key; None if it was never stored."""
+        hashed = key_hash(key)
+        for blocks, last_hashes in self._newest_first:
+            number = bisect_left(last_hashes, hashed)
+            while number < len(blocks) and blocks[number].first_hash <= hashed:
+                encoded = blocks[number].find(hashed, key)
+                if encoded is not None:
+                    return encoded
+                number += 1
+        return None
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Each key once, with its newest entry, in the order of the hashes. Little memory, however many there are."""
+        for _, key, encoded in self._merged():
+            yield key, encoded
+
+    def merged(
+        self, states_per_block: int = STATES_PER_BLOCK, max_block_bytes: int = MAX_BLOCK_BYTES
+    ) -> Iterator[bytes]:
+        """The same content as blocks of one run."""
+        return _blocks(self._merged(), states_per_block, max_block_bytes)
+
+    def _merged(self) -> Iterator[Hashed]:
+        if len(self._newest_first) == 1:
+            yield from _states_of(self._newest_first[0][0])
+            return
+        aged = (_aged(age, blocks) for age, (blocks, _) in enumerate(self._newest_first))
+        before = None
+        for hashed, key, _, encoded in merge(*aged):
+            if key != before:  # the same key has the same hash: its copies follow one another, the newest first
+                before = key
+                yield hashed, key, encoded
+
+
+def _states_of(blocks: Iterable[Block]) -> Iterator[Hashed]:
+    for block in blocks:
+        yield from block.hashed()
+
+
+def _aged(age: int, blocks: Iterable[Block]) -> Iterator[tuple[int, bytes, int, bytes]]:
+    for hashed, key, encoded in _states_of(blocks):
+        yield hashed, key, age, encoded
+
+
+# ---- columns of integers
+
+
+def _column(encoded: memoryview, kind: Literal["Q", "I"]) -> Sequence[int]:
+    if sys.byteorder == "little":
+        return encoded.cast(kind)
+    swapped = array(kind, bytes(encoded))
+    swapped.byteswap()
+    return swapped
+
+
+def _little(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _ascends(numbers: Sequence[int]) -> bool:
+    listed = list(numbers)
+    return listed == sorted(listed)
