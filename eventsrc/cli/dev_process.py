@@ -28,7 +28,7 @@ class WorkerProcess:
 
     def __init__(self, app: str, settings: Settings, services: Services) -> None:
         self._app = app
-        self._environment = {**os.environ, **services.in_environment(), **_in_environment(settings)}
+        self._environment = {**os.environ, **settings.in_environment(), **services.in_environment()}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -61,18 +61,6 @@ class WorkerProcess:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
         self._process = None
-
-
-def _in_environment(settings: Settings) -> dict[str, str]:
-    """Settings that flags may have given, as the environment gives them: secrets stay out of the process list."""
-    variables = {
-        "EVENTSRC_STATE_DIR": str(settings.state_dir),
-        "EVENTSRC_SCHEMAS_DIR": str(settings.schemas_dir),
-        "EVENTSRC_LOG_LEVEL": settings.log_level,
-    }
-    for name, value in settings.kafka.items():
-        variables[f"EVENTSRC_KAFKA_{name.upper().replace('.', '_')}"] = value
-    return variables
 
 
 def main(app: str) -> int:

@@ -100,6 +100,15 @@ class Settings:
             )
         return self.bootstrap_servers
 
+    def in_environment(self) -> dict[str, str]:
+        """As the environment gives them to a child process: secrets stay out of the process list. The application and
+        the instance id are not among them."""
+        names = ("bootstrap_servers", "database_url", "schema_registry_url", "state_dir", "schemas_dir", "log_level")
+        given = {name: getattr(self, name) for name in names}
+        return {f"EVENTSRC_{name.upper()}": str(value) for name, value in given.items() if value is not None} | {
+            f"{_KAFKA_PREFIX}{name.upper().replace('.', '_')}": value for name, value in self.kafka.items()
+        }
+
     def _with_running_stack(self) -> Settings:
         if self.bootstrap_servers is not None and self.database_url is not None:
             return self

@@ -56,25 +56,34 @@ from eventsrc.runtime.settings import Settings
 logger = logging.getLogger("eventsrc.worker")
 
 EXIT_DRAINED = 0
-EXIT_FAILED = 1
+EXIT_FENCED = 6
+"""Another process has this instance id now: not to be started again under it."""
 
 STRANGER_LOOKS = 3
 LOOK_AGAIN_S = 0.5
 
 
-def run_worker(pipeline: Pipeline, settings: Settings) -> int:
+def run_worker(pipeline: Pipeline, settings: Settings, slot_lock: int | None = None) -> int:
     """Process commands until SIGTERM or SIGINT; returns the exit code (0 after a completed drain).
+
+    `slot_lock`: the inherited lock of the slot that a supervisor holds for this worker.
 
     On the main thread, as it handles those signals; a second one ends the process at once with 128 + its number.
     Raises Unreachable, TopicsInvalid, InvalidSettings before anything was processed.
     """
     stopping = threading.Event()
     with _signals_set(stopping):
-        slot = Slot.take(settings.state_dir, pipeline.settings.group_id, settings.instance_id)
+        slot = _slot(settings, pipeline.settings.group_id, slot_lock)
         try:
             return _Worker(pipeline, settings, slot, stopping).run()
         finally:
             slot.release()
+
+
+def _slot(settings: Settings, group_id: str, lock: int | None) -> Slot:
+    if lock is None or settings.instance_id is None:
+        return Slot.take(settings.state_dir, group_id, settings.instance_id)
+    return Slot.inherit(settings.state_dir, group_id, settings.instance_id, lock)
 
 
 class _Worker:
@@ -151,7 +160,7 @@ class _Worker:
         self._record.close()
         if fenced is not None:
             logger.error("%s; this worker ends and must not be restarted under that id", fenced)
-            return EXIT_FAILED
+            return EXIT_FENCED
         logger.info("drained")
         return EXIT_DRAINED
 

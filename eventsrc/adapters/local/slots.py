@@ -58,8 +58,19 @@ class Slot:
             else f"all {SLOTS} worker slots in {state_dir} are taken"
         )
 
+    @classmethod
+    def inherit(cls, state_dir: Path, group_id: str, instance_id: str, descriptor: int) -> Self:
+        """The slot that this process's parent holds for it: `descriptor` is its lock, which a child shares."""
+        os.set_inheritable(descriptor, False)
+        return cls(instance_id, state_dir / "workers" / group_id / instance_id, os.fdopen(descriptor, "a+b"))
+
+    @property
+    def descriptor(self) -> int:
+        """Its lock. A child process that inherits it holds the slot too."""
+        return self._lock.fileno()
+
     def release(self) -> None:
-        """The next worker on this host may have it."""
+        """The next worker on this host may have it, unless a child process still holds it."""
         self._lock.close()
 
 
