@@ -6,7 +6,7 @@ disk. Whether the bytes are those that were written is for the store's CRC to sa
 make it allocate more than they are long, and what is not a block raises SnapshotDamaged.
 
 A block, all integers little-endian: `ESB1`, count u32, count x u64 hashes ascending, count + 1 x u32 ends (0, then where
-each entry ends in the body), the body: per entry key length u8, key, entry. Keys of one hash are in their own order.
+each state ends in the body), the body: per state key length u8, key, entry.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
-from itertools import accumulate, chain, islice, pairwise
+from itertools import accumulate, chain, count, islice, pairwise
 from struct import Struct
 from typing import Final, Literal, cast
 
@@ -33,10 +33,9 @@ MAX_BLOCK_BYTES: Final = 4 << 20
 _PREFIX = Struct("<4sI")
 _ENTRY = Struct("<QI")
 _BUCKET_SHIFT = 64 - 12  # sorted one bucket at a time, so that no single call of C holds other threads up for long
-_PER_STATE_BYTES = 8 + 4 + 1
 
-Hashed = tuple[int, bytes, bytes]
-"""Hash, key, entry: sorted, this is the order of a run."""
+Hashed = tuple[int, bytes]
+"""A state as it stands in a body, and before it the hash of its key. States of one hash may stand in any order."""
 
 
 # ---- entries
@@ -124,17 +123,21 @@ class Block:
         return map(self._at, range(self.count))
 
     def hashed(self) -> Iterator[Hashed]:
-        """Hash, key and entry, in that order."""
-        for index, hashed in enumerate(self._hashes):
-            yield hashed, *self._at(index)
+        """Hash and state, in the order of the hashes."""
+        encoded, ends = self.encoded, [self._body + end for end in self._ends]
+        states = [encoded[start:end] for start, end in pairwise(ends)]
+        return zip(self._hashes, states, strict=True)
 
     def _at(self, index: int) -> tuple[bytes, bytes]:
-        encoded = self.encoded
-        start, end = self._body + self._ends[index], self._body + self._ends[index + 1]
-        split = start + 1 + encoded[start] if start < end else end
-        if not start + 1 < split < end:
-            raise SnapshotDamaged(f"state {index} of a block has {end - start} bytes, and no key or no entry in them")
-        return encoded[start + 1 : split], encoded[split:end]
+        return _split(self.encoded[self._body + self._ends[index] : self._body + self._ends[index + 1]])
+
+
+def _split(state: bytes) -> tuple[bytes, bytes]:
+    """Key and entry."""
+    start = 1 + state[0] if state else 0
+    if not 1 < start < len(state):
+        raise SnapshotDamaged(f"a state of {len(state)} bytes, with no key or no entry in them")
+    return state[1:start], state[start:]
 
 
 def build_blocks(
@@ -150,8 +153,8 @@ def build_blocks(
 def _sorted(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[Hashed]:
     buckets: defaultdict[int, list[Hashed]] = defaultdict(list)
     for key, encoded in entries:
-        hashed = xxh3_64_intdigest(key)
-        buckets[hashed >> _BUCKET_SHIFT].append((hashed, key, encoded))
+        hashed = key_hash(key)
+        buckets[hashed >> _BUCKET_SHIFT].append((hashed, b"%c%b%b" % (len(key), key, encoded)))
     return chain.from_iterable(_sorted_buckets(buckets))
 
 
@@ -163,32 +166,22 @@ def _sorted_buckets(buckets: dict[int, list[Hashed]]) -> Iterator[list[Hashed]]:
 
 
 def _blocks(ordered: Iterable[Hashed], states_per_block: int, max_block_bytes: int) -> Iterator[bytes]:
-    states = iter(ordered)
-    while taken := list(islice(states, states_per_block)):
+    rest = iter(ordered)
+    while taken := list(islice(rest, states_per_block)):
         yield from _block_or_halves(taken, max_block_bytes)
 
 
-def _block_or_halves(states: list[Hashed], max_block_bytes: int) -> Iterator[bytes]:
-    size = _PREFIX.size + 4 + sum(_PER_STATE_BYTES + len(key) + len(encoded) for _, key, encoded in states)
+def _block_or_halves(hashed: Sequence[Hashed], max_block_bytes: int) -> Iterator[bytes]:
+    hashes, states = zip(*hashed, strict=True)
+    ends = array("I", accumulate(map(len, states), initial=0))
+    columns = _PREFIX.pack(MAGIC, len(states)), _little(array("Q", hashes)), _little(ends)
+    size = sum(map(len, columns)) + sum(map(len, states))
     if size <= max_block_bytes or len(states) == 1:
-        yield _block(states)
+        yield b"".join((*columns, *states))
         return
-    middle = len(states) // 2
-    yield from _block_or_halves(states[:middle], max_block_bytes)
-    yield from _block_or_halves(states[middle:], max_block_bytes)
-
-
-def _block(states: Sequence[Hashed]) -> bytes:
-    """Of sorted states, at least one."""
-    hashes, keys, entries = zip(*states, strict=True)
-    lengths = map(_LENGTHS.__getitem__, map(len, keys))
-    body = list(chain.from_iterable(zip(lengths, keys, entries, strict=True)))
-    ends = list(accumulate(map(len, body), initial=0))[::3]
-    columns = _little(array("Q", hashes)), _little(array("I", ends))
-    return b"".join((_PREFIX.pack(MAGIC, len(states)), *columns, *body))
-
-
-_LENGTHS: Final = {length: bytes((length,)) for length in range(1, 256)}
+    middle = len(hashed) // 2
+    yield from _block_or_halves(hashed[:middle], max_block_bytes)
+    yield from _block_or_halves(hashed[middle:], max_block_bytes)
 
 
 # ---- runs
@@ -222,35 +215,41 @@ class StoredRuns:
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Each key once, with its newest entry, in the order of the hashes. Little memory, however many there are."""
-        for _, key, encoded in self._merged():
-            yield key, encoded
+        return (_split(state) for _, state in self._merged())
 
     def merged(
         self, states_per_block: int = STATES_PER_BLOCK, max_block_bytes: int = MAX_BLOCK_BYTES
     ) -> Iterator[bytes]:
-        """The same content as blocks of one run."""
+        """The same content as blocks of one run, made one at a time."""
         return _blocks(self._merged(), states_per_block, max_block_bytes)
 
     def _merged(self) -> Iterator[Hashed]:
-        if len(self._newest_first) == 1:
-            yield from _states_of(self._newest_first[0][0])
-            return
-        aged = (_aged(age, blocks) for age, (blocks, _) in enumerate(self._newest_first))
-        before = None
-        for hashed, key, _, encoded in merge(*aged):
-            if key != before:  # the same key has the same hash: its copies follow one another, the newest first
-                before = key
-                yield hashed, key, encoded
+        runs = [blocks for blocks, _ in self._newest_first]
+        if len(runs) == 1:
+            return chain.from_iterable(block.hashed() for block in runs[0])
+        return _newest(merge(*map(_aged, count(), runs)))
 
 
-def _states_of(blocks: Iterable[Block]) -> Iterator[Hashed]:
+def _aged(age: int, blocks: Iterable[Block]) -> Iterator[tuple[int, int, bytes]]:
     for block in blocks:
-        yield from block.hashed()
+        yield from ((hashed, age, state) for hashed, state in block.hashed())
 
 
-def _aged(age: int, blocks: Iterable[Block]) -> Iterator[tuple[int, bytes, int, bytes]]:
-    for hashed, key, encoded in _states_of(blocks):
-        yield hashed, key, age, encoded
+def _newest(merged: Iterable[tuple[int, int, bytes]]) -> Iterator[Hashed]:
+    """Of states in the order of their hashes, those of one hash newest first: each key's first."""
+    last_hash, last = -1, b""
+    keys: set[bytes] = set()  # of this hash; filled only when a second state has it
+    for hashed, _, state in merged:
+        if hashed != last_hash:
+            last_hash, last = hashed, state
+            keys.clear()
+            yield hashed, state
+            continue
+        keys.add(_split(last)[0])
+        key = _split(state)[0]
+        if key not in keys:
+            keys.add(key)
+            yield hashed, state
 
 
 # ---- columns of integers
