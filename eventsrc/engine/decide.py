@@ -23,7 +23,7 @@ from eventsrc.engine.memory import recall, remember
 from eventsrc.engine.partition import Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import EventsrcError, InvalidSchema, Rejected, UnknownSchema
+from eventsrc.errors import EventsrcError, InvalidSchema, Rejected, SnapshotDamaged, UnknownSchema
 from eventsrc.model.identity import is_aggregate_id
 from eventsrc.model.position import Offset
 from eventsrc.model.recorded import CommandMeta, Context, EventMeta, Recorded
@@ -69,6 +69,7 @@ class SectionDecider:
         self._compiled = partition.compiled
         self._live = partition.live
         self._answers = batch.answers
+        self._answers_before = len(batch.answers)
         self._time = max(partition.clock.last_us, now_us - 1)
         self._until_purity_check = surroundings.purity_countdown
 
@@ -76,7 +77,7 @@ class SectionDecider:
         """Decide records in order; returns how many were taken.
 
         Stops when the batch is full or its time is over, and at a command whose schema is not known
-        (`partition.waiting_for`). A record below the partition's position was fetched before a rewind: skipped.
+        (`partition.waiting_for`). Raises SnapshotDamaged: then call `take_back`. A record below the partition's position was fetched before a rewind: skipped.
         """
         partition, batch, limits = self._partition, self._batch, self._limits
         room, start = limits.records - batch.commands, partition.position
@@ -91,6 +92,12 @@ class SectionDecider:
             partition.clock.merge(self._time)
         self._surroundings.purity_countdown = self._until_purity_check
         return index + decided
+
+    def take_back(self) -> None:
+        """Undo what a `run` that raised had decided."""
+        self._partition.take_back(self._section)
+        self._batch.sections.pop(self._partition.key, None)
+        del self._answers[self._answers_before :]
 
     def _decide_all(
         self, records: Sequence[ConsumedRecord], clock_s: Callable[[], float], deadline_s: float, attempt: int = 1
@@ -185,7 +192,7 @@ class SectionDecider:
                     if reply is not None:
                         bodies = tuple(each[1] for each in output[mark:])
                         self._answers.append(Answer(reply, command_id, "ok", sequence, bodies, None, {}))
-            except BaseException as failure:  # noqa: BLE001 - whatever is wrong with a command concerns it alone, also
+            except BaseException as failure:
                 # a handler that calls sys.exit(): no signal raises here, the worker's handlers only set an event
                 if before:  # the handler was called
                     compiled.restore(instance, before)
@@ -198,6 +205,8 @@ class SectionDecider:
                         again = True
                     else:
                         self._bury(record, Refused.by_handler(failure, attempt))
+                elif isinstance(failure, SnapshotDamaged):
+                    raise  # nothing is known of this aggregate: its command is not to blame
                 else:
                     self._bury(record, Refused.by_reading(failure))
             if again:
@@ -218,7 +227,7 @@ class SectionDecider:
             raise Refused("handler-failed", "deciding this command ended the process; it was set aside", deadly=True)
 
     def _admit(self, key: bytes | None) -> Any:
-        """A new instance for an id not seen yet; it becomes live with its first event."""
+        """The instance of an id that is not live: as it was stored, or a new one, which becomes live with its first event."""
         if key is None:
             raise Refused("null-key", "a command's key is its aggregate's id")
         if not is_aggregate_id(key):
@@ -227,7 +236,8 @@ class SectionDecider:
         right = self._surroundings.partition_of(key, partition.partition_count)
         if right != partition.key.number:
             raise Refused("wrong-partition", f"this id belongs to partition {right} (murmur2, as Java's default)")
-        return self._compiled.new(key)
+        stored = partition.states.hydrate(key)
+        return stored if stored is not None else self._compiled.new(key)
 
     def _find(self, value: bytes, offset: int) -> CompiledCommand | None:
         """The way to decide a kind of command met for the first time; None where the partition must wait."""

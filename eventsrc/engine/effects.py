@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eventsrc.codec.blocks import StoredRuns
 from eventsrc.engine.batch import Answer, Batch
+from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.model.position import Offset, Position
+from eventsrc.model.snapshot import Checkpoint, FoldedBy, StoredCheckpoint
 
 # ---- inputs
 
@@ -133,6 +137,65 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopTurned:
+    """The loop has a moment to spare between two batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotLoaded:
+    """What the snapshot store has for a partition that is being taken over: the newest usable checkpoint with its states,
+    or None. `head`: the head row's checkpoint, `claimed` under our term. `refused`: a line for each newer one that cannot
+    be used, `problem` why the store could not be asked at all."""
+
+    partition: PartitionKey
+    attempt: int
+    checkpoint: StoredCheckpoint | None
+    states: StoredRuns | None
+    head: uuid.UUID | None
+    claimed: bool
+    refused: tuple[str, ...] = ()
+    problem: str | None = None
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotClaimRefused:
+    """The head row has a term above ours: this log has a later owner, or was truncated."""
+
+    partition: PartitionKey
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten:
+    """It is the head. `attempt` is None for one that the writer made of `replaces` by merging segments."""
+
+    partition: PartitionKey
+    attempt: int | None
+    stored: StoredCheckpoint
+    states: int
+    replaces: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """It is void. `superseded`: the head is not what we extend."""
+
+    partition: PartitionKey
+    attempt: int
+    reason: str
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRequested:
+    """An operator wants one of this partition now."""
+
+    partition: PartitionKey
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownRequested:
     """Finish what is decided, take nothing new."""
 
@@ -152,6 +215,12 @@ Input = (
     | TransactionInDoubt
     | ProducerReady
     | Ticked
+    | LoopTurned
+    | SnapshotLoaded
+    | SnapshotClaimRefused
+    | CheckpointWritten
+    | CheckpointFailed
+    | CheckpointRequested
     | ShutdownRequested
 )
 
@@ -192,6 +261,31 @@ class ReplaceProducer:
     """Destroy the producer and make another with the same transactional id."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSnapshot:
+    """Claim the partition's snapshots for this term, and load the newest usable checkpoint."""
+
+    partition: PartitionKey
+    attempt: int
+    term: int
+    topics: TopicIds
+    folded_by: FoldedBy
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCheckpoint:
+    """Write it, as a change to `extends` (None: it holds every state), over the head row that has `head`; claim first where
+    that was not done. `entries`: aggregate ids with their encoded states."""
+
+    partition: PartitionKey
+    attempt: int
+    checkpoint: Checkpoint
+    entries: Sequence[tuple[bytes, bytes]]
+    extends: StoredCheckpoint | None
+    head: uuid.UUID | None
+    claimed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +347,8 @@ Effect = (
     | Commit
     | AwaitTransaction
     | ReplaceProducer
+    | LoadSnapshot
+    | WriteCheckpoint
     | StartReading
     | StopReading
     | Open

@@ -4,7 +4,8 @@ The log verifies itself: terms, gaps in a sequence, incomplete commands, two eve
 `show` and `log` all read through this, so no state is ever shown that the worker would not have computed. What
 contradicts itself raises `LogInconsistent` and is never repaired silently.
 
-Records must be fed in offset order, committed ones only, from the partition's beginning.
+Records must be fed in offset order, committed ones only, from the partition's beginning, or, where it starts from a
+checkpoint, from that one's anchor on.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from zlib import crc32
 
+from eventsrc.codec.blocks import StoredRuns
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
 from eventsrc.codec.keys import is_control_key, parse_event_key
 from eventsrc.engine.memory import remember
 from eventsrc.engine.records import ConsumedRecord
+from eventsrc.engine.states import States
 from eventsrc.errors import DecodingError, InvalidSchema, LogInconsistent, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
+from eventsrc.model.position import Offset
 from eventsrc.model.recorded import EventMeta, Recorded
+from eventsrc.model.snapshot import Anchor, Checkpoint
 
 Apply = Callable[..., None]
 
@@ -34,6 +40,13 @@ class _Unfinished(NamedTuple):
     offset: int
 
 
+class _Ahead(NamedTuple):
+    """A state of the checkpoint had `sequence` when it was loaded; `following`: the next of its events that the log shows."""
+
+    sequence: int
+    following: int | None
+
+
 class _Gap(NamedTuple):
     expected: int
     found: int
@@ -44,38 +57,57 @@ class _Gap(NamedTuple):
 class PartitionFold:
     """State of a partition as its events tell it.
 
-    `live`: instances by id. `highest_term`: offset of the latest barrier. `highest_source`: highest offset of a command
-    that made an event. `last_time`: the latest hybrid time, of events and barriers. `barriers`: offsets of all barriers
-    read. `applied`: commands that made events, by term. `only`: fold one id alone (terms are still followed).
+    `start` and `stored`: the checkpoint to start from, and its states. `states`: the aggregates; `live`: those of them
+    that an event has touched, as instances by id. `highest_term`: offset of the latest barrier. `highest_source`: highest
+    offset of a command that made an event. `last_time`: the latest hybrid time, of events and barriers. `barriers`:
+    offsets of all barriers read. `applied`: commands that made events, by term. `events`, `aggregates`: how many the log
+    has told of. `only`: fold one id alone (terms are still followed).
     """
 
     aggregate: AggregateType
     catalog: Catalog
     only: bytes | None = None
-    live: dict[bytes, Any] = field(default_factory=dict)
+    start: Checkpoint | None = None
+    stored: StoredRuns | None = None
+    states: States = field(init=False)
+    live: dict[bytes, Any] = field(init=False)
     highest_term: int | None = None
     highest_source: int | None = None
     last_time: int = 0
     last_barrier: Barrier | None = None
-    last_writer: Barrier | None = None
+    writer_commands_topic_id: str | None = None
     barriers: set[int] = field(default_factory=set)
     applied: dict[int, int] = field(default_factory=dict)
     events: int = 0
+    aggregates: int = 0
     ignored: int = 0
     last_offset: int | None = None
     _appliers: dict[type, tuple[Apply, bool]] = field(default_factory=dict)
     _readers: dict[bytes, Callable[[bytes], tuple[EventMeta, Any]]] = field(default_factory=dict)
     _unfinished: dict[bytes, _Unfinished] = field(default_factory=dict)
     _gaps: dict[bytes, _Gap] = field(default_factory=dict)
+    _ahead: dict[bytes, _Ahead] = field(default_factory=dict)
+    _anchors: list[Anchor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._appliers = {cls: (how.function, how.wants_recorded) for cls, how in self.aggregate.appliers.items()}
+        self.states = States(self.aggregate, self.catalog, self.stored)
+        self.live = self.states.live
+        start = self.start
+        if start is not None:
+            self._anchors = [start.anchor] if start.seen == start.anchor else [start.anchor, start.seen]
+            self.highest_term, self.barriers = start.term, {start.term}
+            self.applied, self.highest_source = {start.term: start.applied}, start.highest_source
+            self.last_time, self.events, self.aggregates = start.anchor.time, start.events, start.aggregates
+            self.writer_commands_topic_id = start.commands_topic_id if start.events else None
 
     def feed(self, offset: int, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Recorded | None:
         """Fold one record. Returns the event if it was folded: it is not where it is a barrier, a tombstone, of a
         deposed owner, or of an id not followed. Raises LogInconsistent, UnknownSchema."""
         if self.last_offset is not None and offset <= self.last_offset:
             raise LogInconsistent(f"offset {offset} was read after offset {self.last_offset}: the log was rewritten")
+        if self._anchors and offset >= self._anchors[0].offset and self._is_anchor(offset, key, value):
+            return None
         parsed = parse_event_key(key) if key is not None else None
         if parsed is None:
             self._control(offset, key, value)
@@ -118,6 +150,8 @@ class PartitionFold:
 
     def finish(self) -> None:
         """The verdicts that need the whole log: call it once the reader has reached its end or its barrier."""
+        if self._anchors:
+            raise self._other_log(self._anchors[0], "the log ends below it")
         for identity, gap in self._gaps.items():
             raise LogInconsistent(
                 f"{self._name(identity)} has no event of sequence {gap.expected}: sequence {gap.found} follows at offset "
@@ -125,6 +159,25 @@ class PartitionFold:
             )
         for identity, left in self._unfinished.items():
             raise self._half(identity, left)
+
+    def _is_anchor(self, offset: int, key: bytes | None, value: bytes | None) -> bool:
+        """Holds a record against the next anchor; True where it lies below the checkpoint, and is done with."""
+        anchor = self._anchors.pop(0)
+        if offset != anchor.offset:
+            raise self._other_log(anchor, f"the record at offset {offset} comes in its place")
+        if key != anchor.key or crc32(value or b"", crc32(anchor.key)) != anchor.crc:
+            raise self._other_log(anchor, f"a record with the key {key!r} is there, or its value is another")
+        if self.start is None or offset != self.start.anchor.offset:
+            return False
+        self.last_offset = offset
+        return True
+
+    def _other_log(self, anchor: Anchor, found: str) -> LogInconsistent:
+        return LogInconsistent(
+            f"the checkpoint that it starts from knows the record with key {anchor.key!r} at offset {anchor.offset}, and "
+            f"{found}: the events topic was truncated, or is another one. Stop the workers and restore it. To go on with what is "
+            "there instead, discard this partition's checkpoints: eventsrc checkpoint discard"
+        )
 
     def _accepts(self, term: int, offset: int, key: bytes | None) -> bool:
         highest = self.highest_term
@@ -167,22 +220,22 @@ class PartitionFold:
         meta, event = self._read(offset, identity, sequence, value)
         instance = self.live.get(identity)
         if instance is None:
-            instance = self.aggregate.new(identity)
-            self.live[identity] = instance
+            instance = self._hydrated(identity)
+        seen = False
         if sequence != instance._eventsrc_sequence + 1:
             if identity in self._gaps:
                 return None  # nothing after a gap can be folded; the verdict comes at the end
-            if sequence <= instance._eventsrc_sequence:
-                raise LogInconsistent(
-                    f"{self._name(identity)} has sequence {sequence} twice: once more at offset {offset} "
-                    f"(term {self.highest_term}); its last was {instance._eventsrc_sequence}. Another program wrote one of them"
-                )
-            self._gaps[identity] = _Gap(instance._eventsrc_sequence + 1, sequence, offset)
-            return None
+            if sequence > instance._eventsrc_sequence:
+                self._gaps[identity] = _Gap(instance._eventsrc_sequence + 1, sequence, offset)
+                return None
+            seen = self._has_seen(identity, sequence, instance._eventsrc_sequence, offset)
         if meta.count != 1 or identity in self._unfinished:
             self._follow(identity, meta, offset)
         elif meta.index != 0:
             raise self._half(identity, _Unfinished(meta.command_id, meta.index, meta.count, offset))
+        self._count(sequence, meta)
+        if seen:
+            return None
         instance._eventsrc_sequence = sequence
         apply, wants_recorded = self._appliers[type(event)]
         try:
@@ -196,7 +249,6 @@ class PartitionFold:
                 f"when it was written and cannot be now: {type(failure).__name__} in its @apply method. Mend that method"
             ) from failure
         if meta.index == meta.count - 1:
-            self.applied[self.highest_term or 0] += 1
             instance._eventsrc_memory = remember(
                 instance._eventsrc_memory,
                 self.aggregate.deduplicate,
@@ -206,12 +258,45 @@ class PartitionFold:
                 meta.count,
                 meta.payload_hash,
             )
+        return Recorded(event, sequence, Offset(offset), meta)
+
+    def _hydrated(self, identity: bytes) -> Any:
+        instance = self.states.hydrate(identity)
+        if instance is None:
+            instance = self.live[identity] = self.aggregate.new(identity)
+        elif identity not in self._ahead:
+            self._ahead[identity] = _Ahead(instance._eventsrc_sequence, None)
+        return instance
+
+    def _has_seen(self, identity: bytes, sequence: int, latest: int, offset: int) -> bool:
+        """Whether a state of the checkpoint, newer than its position, holds this event already. Raises LogInconsistent where
+        the log has it twice."""
+        start, ahead = self.start, self._ahead.get(identity)
+        if (
+            start is None
+            or ahead is None
+            or offset >= start.seen_position
+            or latest != ahead.sequence
+            or sequence != (ahead.following or sequence)
+        ):
+            raise LogInconsistent(
+                f"{self._name(identity)} has sequence {sequence} twice: once more at offset {offset} "
+                f"(term {self.highest_term}); its last was {latest}. Another program wrote one of them"
+            )
+        self._ahead[identity] = _Ahead(latest, sequence + 1)
+        return True
+
+    def _count(self, sequence: int, meta: EventMeta) -> None:
+        self.events += 1
+        if sequence == 1:
+            self.aggregates += 1
+        if meta.index == meta.count - 1:
+            self.applied[self.highest_term or 0] += 1
         if self.highest_source is None or meta.source_offset > self.highest_source:
             self.highest_source = meta.source_offset
         self.last_time = max(self.last_time, meta.time)
-        self.events += 1
-        self.last_writer = self.last_barrier
-        return Recorded(event, sequence, offset, meta)
+        if self.last_barrier is not None:
+            self.writer_commands_topic_id = self.last_barrier.commands_topic_id
 
     def _read(self, offset: int, identity: bytes, sequence: int, value: bytes) -> tuple[EventMeta, Any]:
         prefix = value[:10]

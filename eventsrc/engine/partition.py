@@ -14,6 +14,7 @@ from eventsrc.clock import HybridClock
 from eventsrc.engine.batch import Section
 from eventsrc.engine.counts import Counts
 from eventsrc.engine.records import ConsumedRecord
+from eventsrc.engine.states import States
 from eventsrc.model.position import Offset, Position
 
 if TYPE_CHECKING:
@@ -41,22 +42,27 @@ class UnknownSchemaHere(NamedTuple):
 class Partition:
     """Recovered, and open for commands.
 
-    `position`: the next command to decide; moves with each decided one, back when a batch is taken back.
-    `last_event_offset`: of our own last committed record, from its delivery report; never from a watermark.
+    `states`: its aggregates; `live`: those of them that are objects now. `position`: the next command to decide; moves
+    with each decided one, back when a batch is taken back. `last_event_offset`: of our own last committed record, from its
+    delivery report; never from a watermark.
     """
 
     key: PartitionKey
     compiled: CompiledAggregate
     partition_count: int
-    live: dict[bytes, Any]
+    states: States
     position: Position
     term: int
     clock: HybridClock
     counts: Counts = field(default_factory=Counts)
     last_event_offset: Offset | None = None
     waiting_for: UnknownSchemaHere | None = None
+    live: dict[bytes, Any] = field(init=False)
     _sought: bool = True
     _gap_seen_at: Position | None = None
+
+    def __post_init__(self) -> None:
+        self.live = self.states.live
 
     def reopened(self) -> Position:
         """The partition is to be read from its position again; returns that."""

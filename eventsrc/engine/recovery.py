@@ -49,32 +49,31 @@ def verify_stable_offset(ownership: Ownership, ids: TopicIds) -> None:
 
 
 def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> Position:
-    """After our own barrier was read: max(committed offset, highest source offset in the events + 1).
+    """After our own barrier was read: max(committed offset, highest source offset in the events + 1, the checkpoint's).
 
     Raises LogInconsistent where the events topic is not the one earlier owners wrote to.
     """
     _same_log(ownership, fold, ids)
     position = ownership.resume_from
-    if (
-        ownership.committed is None
-        and fold.highest_source is not None
-        and fold.highest_source + 1 < ownership.log_start
-    ):
+    known = Position(0) if fold.start is None else fold.start.commands_position
+    if fold.highest_source is not None:
+        known = max(known, Position(fold.highest_source + 1))
+    if ownership.committed is None and 0 < known < ownership.log_start:
         raise LogInconsistent(
-            f"the group's committed offset is missing, events exist up to command offset {fold.highest_source}, and the commands "
-            f"up to offset {ownership.log_start - 1} were deleted (retention): whether they were processed is not known. If they "
-            "may be lost, restart this worker: commands resume at the log start"
+            f"the group's committed offset is missing, commands are known to be processed up to offset {known - 1}, and those "
+            f"from there to offset {ownership.log_start - 1} were deleted (retention): whether they were processed is not "
+            "known. If they may be lost, restart this worker: commands resume at the log start"
         )
-    if fold.highest_source is not None and fold.highest_source + 1 > position:
+    if known > position:
         logger.warning(
-            "partition %s: the committed offset was %s, but events exist up to command offset %d (an operator's reset, or "
-            "a lost group); commands resume after that",
-            ownership.key, "missing" if ownership.committed is None else ownership.committed, fold.highest_source,
+            "partition %s: the committed offset was %s, but commands are known to be processed up to offset %d (an operator's "
+            "reset, or a lost group); commands resume after that",
+            ownership.key, "missing" if ownership.committed is None else ownership.committed, known - 1,
         )  # fmt: skip
-        position = Position(fold.highest_source + 1)
+        position = known
     if position > ownership.log_end:
         raise LogInconsistent(
-            f"events exist up to command offset {position - 1}, but the commands topic ends at {ownership.log_end}: it was "
+            f"commands were processed up to offset {position - 1}, but the commands topic ends at {ownership.log_end}: it was "
             "truncated or deleted and made anew. Stop the workers; restore the topic, or start under another pipeline name"
         )
     return position
@@ -107,9 +106,11 @@ def _same_topics(ownership: Ownership, ids: TopicIds) -> None:
 
 def _same_log(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
     earlier, own = ownership.earlier, ownership.term
+    since = 0 if fold.start is None else fold.start.term  # what is older was judged before the checkpoint was taken
     if (
         earlier is not None
         and earlier.term is not None
+        and earlier.term >= since
         and (earlier.term not in fold.barriers or own is None or earlier.term >= own)
     ):
         raise LogInconsistent(
@@ -118,18 +119,18 @@ def _same_log(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
         )
     claim = earlier.claim if earlier is not None else None
     found = fold.applied.get(claim.term, 0) if claim is not None else 0
-    if claim is not None and found != claim.applied:
+    if claim is not None and claim.term >= since and found != claim.applied:
         raise LogInconsistent(
             f"in term {claim.term} {claim.applied} commands were applied and committed, and the events topic holds {found} of "
             "them: the brokers lost committed records, or another program wrote some. Stop the workers; restore the events "
             "topic. To go on with what is there, accepting the loss, delete the group's offsets of the commands topic "
             "(kafka-consumer-groups.sh --delete-offsets) and start again"
         )
-    writer = fold.last_writer
-    if writer is not None and writer.commands_topic_id != ids.commands:
+    writers = fold.writer_commands_topic_id
+    if writers is not None and writers != ids.commands:
         raise LogInconsistent(
             f"the commands topic is another one (topic id {ids.commands}) than the one whose commands made the last events "
-            f"(topic id {writer.commands_topic_id}): its offsets mean nothing here. Stop the workers; start under another "
+            f"(topic id {writers}): its offsets mean nothing here. Stop the workers; start under another "
             "pipeline name"
         )
 

@@ -7,6 +7,10 @@
        ^                          |                    |
        |                    barrier committed          |
        |                          v                    |
+       +--- in doubt,          LOADING                         asking the snapshot store for the newest checkpoint that may be
+       |    claim refused         |                            used; where there is no store, this passes at once
+       |                  loaded, or given up
+       |                          v
        +--- in doubt ---       READING   <--> BLOCKED          folding events until our own barrier arrives;
        |                          |                            BLOCKED: an event of a schema not known here
        |                    own barrier read
@@ -24,6 +28,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Any
 
+from eventsrc.engine.effects import SnapshotLoaded
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import Note
 from eventsrc.engine.partition import Partition, PartitionKey
@@ -36,6 +41,7 @@ class Phase(enum.Enum):
 
     FENCING = "waiting for the stable offset"
     CLAIMING = "writing its barrier"
+    LOADING = "loading its newest checkpoint"
     READING = "reading its events"
     BLOCKED = "waiting for the schema of an event"
     OPEN = "open"
@@ -49,6 +55,8 @@ class PhaseEvent(enum.Enum):
     STABLE_OFFSET = enum.auto()
     BARRIER_COMMITTED = enum.auto()
     BARRIER_ABORTED = enum.auto()
+    SNAPSHOT_LOADED = enum.auto()
+    CLAIM_REFUSED = enum.auto()
     OWN_BARRIER_READ = enum.auto()
     EVENT_SCHEMA_UNKNOWN = enum.auto()
     COMMAND_SCHEMA_UNKNOWN = enum.auto()
@@ -59,9 +67,11 @@ class PhaseEvent(enum.Enum):
 
 _TRANSITIONS: dict[tuple[Phase, PhaseEvent], Phase] = {
     (Phase.FENCING, PhaseEvent.STABLE_OFFSET): Phase.CLAIMING,
-    (Phase.CLAIMING, PhaseEvent.BARRIER_COMMITTED): Phase.READING,
+    (Phase.CLAIMING, PhaseEvent.BARRIER_COMMITTED): Phase.LOADING,
     (Phase.CLAIMING, PhaseEvent.BARRIER_ABORTED): Phase.FENCING,
     (Phase.CLAIMING, PhaseEvent.IN_DOUBT): Phase.FENCING,
+    (Phase.LOADING, PhaseEvent.SNAPSHOT_LOADED): Phase.READING,
+    (Phase.LOADING, PhaseEvent.CLAIM_REFUSED): Phase.FENCING,
     (Phase.READING, PhaseEvent.OWN_BARRIER_READ): Phase.OPEN,
     (Phase.READING, PhaseEvent.EVENT_SCHEMA_UNKNOWN): Phase.BLOCKED,
     (Phase.BLOCKED, PhaseEvent.RETRY): Phase.READING,
@@ -81,7 +91,9 @@ class Ownership:
     """One partition that is ours, from its assignment until it leaves.
 
     `attempt` marks which takeover an answer belongs to; it changes whenever one begins again. `proof` is the group
-    metadata of this attempt. `partition` exists while OPEN or WAITING, `fold` while READING.
+    metadata of this attempt. `partition` exists while OPEN or WAITING, `fold` while READING. `snapshot` is what the store had,
+    `claims_refused` how often in a row it refused our term; `reading_since_s` and `reading_from`: when and where reading of
+    the events began; `barrier`: key and value of our own. `reason`: why it is halted.
     """
 
     key: PartitionKey
@@ -99,6 +111,12 @@ class Ownership:
     term: int | None = None
     fold: PartitionFold | None = None
     partition: Partition | None = None
+    snapshot: SnapshotLoaded | None = None
+    claims_refused: int = 0
+    barrier: tuple[bytes, bytes] | None = None
+    reading_from: Position = _START
+    reading_since_s: float = 0.0
+    reason: str | None = None
     progress_s: float = 0.0
     stalled_at_s: float | None = None
     retry_at_s: float = 0.0
@@ -124,4 +142,6 @@ class Ownership:
         self.proof = None
         self.partition = None
         self.fold = None
+        self.snapshot = None
+        self.barrier = None
         self.term = None

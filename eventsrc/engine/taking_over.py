@@ -1,4 +1,4 @@
-"""The steps of taking partitions over: stable offset, barrier, reading the events up to it, opening.
+"""The steps of taking partitions over: stable offset, barrier, snapshot, reading the events up to the barrier, opening.
 
 Every step belongs to an attempt; answers to an attempt that is over are ignored. What the verdicts are stands in
 `engine.recovery`, which phases there are in `engine.takeover`.
@@ -16,6 +16,8 @@ from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier, write_barrier
 from eventsrc.codec.keys import barrier_key
 from eventsrc.engine.batch import Batch, BatchKind, Section
+from eventsrc.engine.cadence import Cadence
+from eventsrc.engine.checkpoint import Checkpoints
 from eventsrc.engine.compiled import CompiledAggregate
 from eventsrc.engine.counts import Counts
 from eventsrc.engine.effects import (
@@ -23,7 +25,10 @@ from eventsrc.engine.effects import (
     EventsPolled,
     FetchStableOffset,
     Instant,
+    LoadSnapshot,
     Open,
+    SnapshotClaimRefused,
+    SnapshotLoaded,
     StableOffsetFetched,
     StartReading,
     StopReading,
@@ -33,14 +38,18 @@ from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import Owner, TopicIds, read_note
 from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.recovery import first_position, resume_position, verify_stable_offset
+from eventsrc.engine.snapshots import DISCARD, verify_below
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
-from eventsrc.errors import LogInconsistent, UnknownSchema
+from eventsrc.errors import LogInconsistent, SnapshotDamaged, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Position
+from eventsrc.model.snapshot import FoldedBy
 
 logger = logging.getLogger("eventsrc.engine")
 
 SCHEMA_RETRY_S = 1.0
+SNAPSHOT_DEADLINE_S = 10.0
+CLAIMS = 2
 
 
 @dataclass(slots=True)
@@ -53,6 +62,7 @@ class Takeovers:
     topic_ids: Mapping[str, TopicIds]
     new_uuid: Callable[[], uuid.UUID]
     halt: Callable[[Ownership, str], list[Effect]]
+    checkpoints: Checkpoints
     owned: dict[PartitionKey, Ownership] = field(default_factory=dict)
     compiled: dict[str, CompiledAggregate] = field(default_factory=dict)
     _attempts: int = 0
@@ -61,6 +71,19 @@ class Takeovers:
         self.compiled = {
             name: CompiledAggregate(aggregate, self.catalog) for name, aggregate in self.pipeline.aggregates.items()
         }
+
+    @property
+    def has_store(self) -> bool:
+        return self.checkpoints.enabled
+
+    @property
+    def cadence(self) -> Cadence:
+        return self.checkpoints.cadence
+
+    @property
+    def live_limit(self) -> int:
+        """How many aggregates of one partition may be objects at once."""
+        return max(1, self.pipeline.settings.live_aggregates // max(1, len(self.owned)))
 
     def take_over(self, key: PartitionKey, at: Instant) -> Effect:
         """A partition was assigned."""
@@ -142,15 +165,71 @@ class Takeovers:
         if ownership is None:
             return []
         ownership.term = committed.last_offsets[section.key]
+        ownership.barrier = section.records[0][:2]
         ownership.on(PhaseEvent.BARRIER_COMMITTED)
+        ownership.progress_s = at.monotonic_s
+        if not self.has_store:
+            ownership.on(PhaseEvent.SNAPSHOT_LOADED)
+            return self.read(ownership, at)
+        aggregate = self.pipeline.aggregates[ownership.key.aggregate]
+        folded_by = FoldedBy(aggregate.version, self.catalog.state_fingerprint(aggregate))
+        ids = self.topic_ids[ownership.key.aggregate]
+        return [LoadSnapshot(ownership.key, ownership.attempt, ownership.term, ids, folded_by)]
+
+    def loaded(self, loaded: SnapshotLoaded, at: Instant) -> list[Effect]:
+        """What the store has is known: read the events after it."""
+        ownership = self.current_attempt(loaded.partition, loaded.attempt)
+        if ownership is None or ownership.phase is not Phase.LOADING or ownership.term is None:
+            return []
+        for line in loaded.refused:
+            logger.warning("partition %s recovers from further back: %s", ownership.key, line)
+        if loaded.problem is not None:
+            logger.warning("partition %s recovers from its log alone: %s", ownership.key, loaded.problem)
+        if loaded.checkpoint is not None:
+            try:
+                verify_below(loaded.checkpoint.checkpoint, ownership.term)
+            except LogInconsistent as wrong:
+                return self.halt(ownership, str(wrong))
+            self.cadence.loaded(loaded.checkpoint.size_bytes, loaded.took_s)
+        ownership.snapshot, ownership.claims_refused = loaded, 0
+        ownership.on(PhaseEvent.SNAPSHOT_LOADED)
         return self.read(ownership, at)
 
+    def claim_refused(self, refused: SnapshotClaimRefused, at: Instant) -> list[Effect]:
+        """Another owner came after us, and a new takeover will show it; or the log was truncated, and it will not."""
+        ownership = self.current_attempt(refused.partition, refused.attempt)
+        if ownership is None or ownership.phase is not Phase.LOADING:
+            return []
+        ownership.claims_refused += 1
+        if ownership.claims_refused > CLAIMS:
+            return self.halt(ownership, refused.reason)
+        logger.warning("partition %s: %s; taking it over again", ownership.key, refused.reason)
+        ownership.on(PhaseEvent.CLAIM_REFUSED)
+        return [self.restart(ownership, at)]
+
+    def waited_for_snapshot(self, at: Instant) -> list[Effect]:
+        """A store that does not answer must not hold recovery back: the log alone is enough."""
+        effects: list[Effect] = []
+        for ownership in self.owned.values():
+            if ownership.phase is Phase.LOADING and at.monotonic_s - ownership.progress_s > SNAPSHOT_DEADLINE_S:
+                problem = f"the snapshot store has not answered for {SNAPSHOT_DEADLINE_S:g} s"
+                given_up = SnapshotLoaded(ownership.key, ownership.attempt, None, None, None, False, (), problem)
+                effects += self.loaded(given_up, at)
+        return effects
+
     def read(self, ownership: Ownership, at: Instant) -> list[Effect]:
-        """Fold its events from the beginning."""
+        """Fold its events from the checkpoint that was loaded, or from the beginning."""
         aggregate = self.pipeline.aggregates[ownership.key.aggregate]
-        ownership.fold = PartitionFold(aggregate, self.catalog)
-        ownership.progress_s = at.monotonic_s
-        return [StartReading(ownership.key, Position(0))]
+        snapshot = ownership.snapshot
+        if snapshot is None or snapshot.checkpoint is None:
+            ownership.fold = PartitionFold(aggregate, self.catalog)
+            ownership.reading_from = Position(0)
+        else:
+            start = snapshot.checkpoint.checkpoint
+            ownership.fold = PartitionFold(aggregate, self.catalog, start=start, stored=snapshot.states)
+            ownership.reading_from = Position(start.anchor.offset)
+        ownership.progress_s = ownership.reading_since_s = at.monotonic_s
+        return [StartReading(ownership.key, ownership.reading_from)]
 
     def events_read(self, polled: EventsPolled, at: Instant) -> list[Effect]:
         """Fold what has arrived; a partition whose own barrier is among it opens."""
@@ -161,10 +240,15 @@ class Takeovers:
                 continue
             ownership.progress_s = at.monotonic_s
             try:
-                if ownership.fold.feed_until(records, ownership.term):
+                fold = ownership.fold
+                if fold.feed_until(records, ownership.term):
                     effects += self._recovered(ownership, at)
+                elif fold.start is None and len(fold.live) > self.live_limit:
+                    fold.states.cool(len(fold.live) - self.live_limit, ())
             except LogInconsistent as wrong:
                 effects += self.halt(ownership, str(wrong))
+            except SnapshotDamaged as damaged:
+                effects += self.halt(ownership, f"{damaged}. {DISCARD}")
             except UnknownSchema as unknown:
                 effects += self._block(ownership, unknown, at)
         return effects
@@ -181,7 +265,7 @@ class Takeovers:
             ownership.key,
             self.compiled[ownership.key.aggregate],
             self.pipeline.settings.partitions,
-            fold.live,
+            fold.states,
             position,
             ownership.term,
             clock,
@@ -189,11 +273,32 @@ class Takeovers:
         )
         ownership.fold = None
         ownership.on(PhaseEvent.OWN_BARRIER_READ)
+        start = fold.start
+        replayed = fold.events - (start.events if start is not None else 0)
+        self.cadence.replayed(replayed, at.monotonic_s - ownership.reading_since_s)
         logger.info(
-            "partition %s open: %d events folded into %d aggregates in %.2f s, commands from offset %d on, term %d",
-            ownership.key, fold.events, len(fold.live), at.monotonic_s - ownership.since_s, position, ownership.term,
+            "partition %s open after %.2f s: %d aggregates, %s and %d events after it; commands from offset %d on, term %d",
+            ownership.key, at.monotonic_s - ownership.since_s, fold.aggregates,
+            "the log's beginning" if start is None else f"the checkpoint at position {start.position}", replayed, position,
+            ownership.term,
         )  # fmt: skip
+        self._enter(ownership, fold, at)
         return [StopReading(ownership.key), Open(ownership.key, position)]
+
+    def _enter(self, ownership: Ownership, fold: PartitionFold, at: Instant) -> None:
+        """It is open: its checkpoints begin."""
+        snapshot, partition, barrier = ownership.snapshot, ownership.partition, ownership.barrier
+        if partition is None or barrier is None:
+            raise AssertionError("a partition is open without its state or its barrier")
+        if snapshot is None:
+            self.checkpoints.opened(partition, fold, barrier, None, None, False, at.monotonic_s)
+            return
+        self.checkpoints.opened(
+            partition, fold, barrier, snapshot.checkpoint, snapshot.head, snapshot.claimed, at.monotonic_s
+        )
+        if snapshot.problem is not None:
+            self.checkpoints.trouble(snapshot.problem, at)
+        ownership.snapshot = None
 
     def _block(self, ownership: Ownership, unknown: UnknownSchema, at: Instant) -> list[Effect]:
         deadline_s = self.pipeline.settings.unknown_schema_deadline

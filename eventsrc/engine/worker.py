@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 
 from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.batch import Batch, BatchKind, Section
+from eventsrc.engine.cadence import Cadence
+from eventsrc.engine.checkpoint import Checkpoints
 from eventsrc.engine.decide import Limits, SectionDecider, Surroundings
 from eventsrc.engine.effects import (
     Assigned,
     AwaitTransaction,
+    CheckpointFailed,
+    CheckpointRequested,
+    CheckpointWritten,
     CommandsPolled,
     Commit,
     Effect,
@@ -26,6 +31,7 @@ from eventsrc.engine.effects import (
     Input,
     Instant,
     LogRefused,
+    LoopTurned,
     Lost,
     Open,
     Pause,
@@ -36,6 +42,8 @@ from eventsrc.engine.effects import (
     Revoking,
     SendAnswers,
     ShutdownRequested,
+    SnapshotClaimRefused,
+    SnapshotLoaded,
     StableOffsetFetched,
     StopReading,
     TakeoverRefused,
@@ -46,17 +54,21 @@ from eventsrc.engine.effects import (
 )
 from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import Partition, PartitionKey, UnknownSchemaHere
+from eventsrc.engine.snapshots import DISCARD
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
 from eventsrc.engine.transaction import TransactionEvent, TransactionLane, TransactionState
+from eventsrc.errors import SnapshotDamaged
 from eventsrc.model.pipeline import Pipeline
 
 logger = logging.getLogger("eventsrc.engine")
 
 FREE_ABORTS = 2
 SETTLED_AFTER_S = 5.0
+COOLED_AT_ONCE = 2000
+SAY_AGAIN_S = 60.0
 
-_ON_THE_WAY = (Phase.FENCING, Phase.CLAIMING, Phase.READING)
+_ON_THE_WAY = (Phase.FENCING, Phase.CLAIMING, Phase.LOADING, Phase.READING)
 
 
 @dataclass(slots=True)
@@ -71,6 +83,7 @@ class WorkerEngine:
     topic_ids: Mapping[str, TopicIds]
     clock_s: Callable[[], float]
     new_uuid: Callable[[], uuid.UUID]
+    has_snapshots: bool = False
     lane: TransactionLane = field(default_factory=TransactionLane)
     taken_back: int = 0
     _revoking: bool = False
@@ -83,11 +96,24 @@ class WorkerEngine:
     _record_limit: int = 0
     _aborts_in_a_row: int = 0
     _hold_until_s: float = 0.0
+    _said_unheld_at_s: float | None = None
+    checkpoints: Checkpoints = field(init=False)
     _takeovers: Takeovers = field(init=False)
 
     def __post_init__(self) -> None:
         self._record_limit = self.limits.records
-        self._takeovers = Takeovers(self.pipeline, self.catalog, self.owner, self.topic_ids, self.new_uuid, self._halt)
+        of = self.pipeline.settings
+        self.checkpoints = Checkpoints(
+            self.catalog,
+            Cadence(of.recovery_time_objective, of.checkpoint_interval, of.checkpoint_overhead),
+            self.lane,
+            self.topic_ids,
+            self.clock_s,
+            self.has_snapshots,
+        )
+        self._takeovers = Takeovers(
+            self.pipeline, self.catalog, self.owner, self.topic_ids, self.new_uuid, self._halt, self.checkpoints
+        )
 
     # ---- what the driver may ask
 
@@ -126,6 +152,16 @@ class WorkerEngine:
         """A partition of ours is on its way to being open, or none has been assigned yet."""
         return not self.owned or any(each.phase in _ON_THE_WAY for each in self.owned.values())
 
+    @property
+    def wants_turns(self) -> bool:
+        """There is work for the moments between batches."""
+        return self.checkpoints.gathering or self._too_many_live
+
+    @property
+    def _too_many_live(self) -> bool:
+        limit = self._takeovers.live_limit
+        return any(len(each.partition.live) > limit for each in self.checkpoints.lineages.values())
+
     def step(self, happened: Input, at: Instant) -> list[Effect]:
         """Take one input; returns the effects to perform, in order."""
         match happened:
@@ -137,6 +173,8 @@ class WorkerEngine:
                 return self._takeovers.events_read(happened, at)
             case Ticked():
                 return self._ticked(at)
+            case LoopTurned():
+                return self._turned()
             case Assigned():
                 return [effect for key in happened.partitions for effect in self._assigned(key, at)]
             case Revoking():
@@ -159,6 +197,19 @@ class WorkerEngine:
             case ProducerReady():
                 self.lane.on(TransactionEvent.PRODUCER_READY)
                 return self._advance(at)
+            case SnapshotLoaded():
+                return self._takeovers.loaded(happened, at)
+            case SnapshotClaimRefused():
+                return self._takeovers.claim_refused(happened, at)
+            case CheckpointWritten():
+                self.checkpoints.written(happened, at)
+                return []
+            case CheckpointFailed():
+                self.checkpoints.failed(happened, at)
+                return []
+            case CheckpointRequested():
+                self.checkpoints.requested(happened.partition)
+                return []
             case ShutdownRequested():
                 self._stopping = True
                 return []
@@ -179,13 +230,19 @@ class WorkerEngine:
                 effects.append(Open(key, partition.reopened()))
                 continue
             decider = SectionDecider(partition, batch, limits, self.surroundings, at.wall_us)
-            taken = decider.run(records, self.clock_s, deadline_s)
+            try:
+                taken = decider.run(records, self.clock_s, deadline_s)
+            except SnapshotDamaged as damaged:
+                decider.take_back()
+                effects += self._halt(ownership, f"{damaged}. {DISCARD}")
+                continue
             if partition.waiting_for is not None:
                 effects += self._wait_for_schema(ownership, at)
             elif taken < len(records):
                 effects.append(Open(key, partition.reopened()))  # the batch is full: read the rest again
         for section in batch.sections.values():
             partition = self._partition(section)
+            section.applied = partition.counts.applied
             section.note = write_note(
                 self.owner, partition.term, partition.counts, self.topic_ids[partition.key.aggregate]
             )
@@ -235,6 +292,7 @@ class WorkerEngine:
         else:
             for section in batch.sections.values():
                 effects += self._note_offset(section, committed)
+            effects += self.checkpoints.decided(batch)
             self._say_dead_letters(batch)
             self._committed_commands += batch.commands
             self._record_limit = min(self.limits.records, self._record_limit * 2)
@@ -258,6 +316,7 @@ class WorkerEngine:
         """An offset that went back means another log under the same name."""
         ownership = self.owned.get(section.key)
         offset = committed.last_offsets.get(section.key)
+        self.checkpoints.committed(section, offset)
         if ownership is None or ownership.partition is not section.partition or offset is None:
             return []
         partition = self._partition(section)
@@ -297,6 +356,7 @@ class WorkerEngine:
         effects.append(ReplaceProducer(doubt.cause))
         for ownership in self._takeovers.claimants(doubt.batch) or self._concerned(doubt.batch):
             ownership.on(PhaseEvent.IN_DOUBT)
+            self.checkpoints.left(ownership.key)
             effects += [Pause(ownership.key), self._takeovers.restart(ownership, at)]
         self._hold_off(at)
         return effects
@@ -333,6 +393,7 @@ class WorkerEngine:
         for ownership in self._concerned(batch):
             section = batch.sections[ownership.key]
             self.taken_back += self._partition(section).take_back(section)
+            self.checkpoints.taken_back(ownership.key)
             if ownership.phase is Phase.WAITING:
                 ownership.on(PhaseEvent.RETRY)
             effects.append(Open(section.key, section.start))
@@ -366,6 +427,7 @@ class WorkerEngine:
         effects = self._take_back(ahead) if ahead is not None else []
         for key in partitions:
             ownership = self.owned.pop(key, None)
+            self.checkpoints.left(key)
             if ownership is not None and ownership.fold is not None:
                 effects.append(StopReading(key))
         effects = [
@@ -402,7 +464,44 @@ class WorkerEngine:
                 effects.append(FindBlocker(ownership.key, ownership.attempt, words))
             else:
                 logger.warning("partition %s is %s for %.0f s", ownership.key, ownership.phase.value, stalled_s)
+        effects += self._takeovers.waited_for_snapshot(at)
+        if not self._stopping:
+            self.checkpoints.begin_due(at)
+        self._say_objective(at)
         return effects + self._advance(at)
+
+    def _turned(self) -> list[Effect]:
+        effects: list[Effect] = list(self.checkpoints.gather())
+        limit = self._takeovers.live_limit
+        for lineage in self.checkpoints.lineages.values():
+            partition = lineage.partition
+            over = len(partition.live) - limit
+            if over > 0:
+                partition.states.cool(min(over, COOLED_AT_ONCE), self._uncommitted(partition.key))
+        return effects
+
+    def _uncommitted(self, key: PartitionKey) -> set[bytes]:
+        """Aggregates whose changes are not committed yet."""
+        batches = (self.lane.current, self.lane.ahead)
+        sections = [batch.sections[key] for batch in batches if batch is not None and key in batch.sections]
+        return {identity for section in sections for identity in section.undo}
+
+    def _say_objective(self, at: Instant) -> None:
+        """A warning when a recovery would take longer than declared, again every minute; a line when it holds again."""
+        predicted_s, objective_s = self.checkpoints.predicted_s, self.pipeline.settings.recovery_time_objective
+        said_s = self._said_unheld_at_s
+        if predicted_s <= objective_s:
+            if said_s is not None:
+                logger.info(
+                    "the recovery time objective holds again: predicted %.1f s / %g s", predicted_s, objective_s
+                )
+            self._said_unheld_at_s = None
+        elif said_s is None or at.monotonic_s - said_s >= SAY_AGAIN_S:
+            self._said_unheld_at_s = at.monotonic_s
+            logger.warning(
+                "the recovery time objective does not hold: predicted %.1f s / %g s: %s",
+                predicted_s, objective_s, self.checkpoints.why_not(),
+            )  # fmt: skip
 
     def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:
         blocked = ownership.phase is Phase.BLOCKED
@@ -429,6 +528,8 @@ class WorkerEngine:
         if ownership.fold is not None:
             effects.append(StopReading(ownership.key))
         ownership.on(PhaseEvent.HALT)
+        ownership.reason = reason
+        self.checkpoints.left(ownership.key)
         ownership.begin_again(0, ownership.progress_s)  # of no attempt: whatever is still answered is too late
         return [*effects, Pause(ownership.key), Halt(ownership.key, reason)]
 

@@ -28,6 +28,9 @@ class SettingsKeywords(TypedDict, total=False):
     session_timeout: Duration
     max_poll_interval: Duration
     recovery_stall_deadline: Duration
+    checkpoint_interval: Duration
+    checkpoint_overhead: float
+    live_aggregates: int
     commands_retention: Duration
     replies_retention: Duration
     dead_letter_retention: Duration
@@ -62,6 +65,12 @@ class PipelineSettings:
     max_poll_interval: float = 300.0
     recovery_stall_deadline: float = 60.0
     """A recovery that makes no progress for this long stops loudly."""
+    checkpoint_interval: float = 60.0
+    """A partition that changes is checkpointed at least this often; sooner where the recovery time objective wants it."""
+    checkpoint_overhead: float = 0.05
+    """The share of the worker's time that taking checkpoints may cost; the objective gives way to it, with a warning."""
+    live_aggregates: int = 200_000
+    """Of one worker, kept as objects; the others stay encoded until a command touches them."""
     commands_retention: float = 7 * _DAY_S
     replies_retention: float = 3600.0
     dead_letter_retention: float = 30 * _DAY_S
@@ -108,7 +117,7 @@ def _read_value(name: str, value: Any) -> Any:
         return value
     if name == "replication_factor" and value is None:
         return None
-    if name == "min_cleanable_dirty_ratio":
+    if name in ("min_cleanable_dirty_ratio", "checkpoint_overhead"):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ValueError(f"{value!r} is not a share between 0 and 1")
         return float(value)

@@ -16,9 +16,11 @@ import textwrap
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from confluent_kafka import murmur2
 
+from eventsrc.codec.blocks import Block, StoredRuns, build_blocks, entry_sequence
 from eventsrc.codec.control import Barrier, write_barrier
 from eventsrc.codec.keys import barrier_key, event_key, is_control_key
 from eventsrc.engine.batch import Batch, BatchKind, DeadLetter
@@ -27,6 +29,9 @@ from eventsrc.engine.decide import Limits, Surroundings
 from eventsrc.engine.effects import (
     Assigned,
     AwaitTransaction,
+    CheckpointFailed,
+    CheckpointRequested,
+    CheckpointWritten,
     CommandsPolled,
     Commit,
     Effect,
@@ -36,7 +41,9 @@ from eventsrc.engine.effects import (
     Halt,
     Input,
     Instant,
+    LoadSnapshot,
     LogRefused,
+    LoopTurned,
     Lost,
     Open,
     Pause,
@@ -47,6 +54,8 @@ from eventsrc.engine.effects import (
     Revoking,
     SendAnswers,
     ShutdownRequested,
+    SnapshotClaimRefused,
+    SnapshotLoaded,
     StableOffsetFetched,
     StartReading,
     StopReading,
@@ -55,11 +64,13 @@ from eventsrc.engine.effects import (
     TransactionAborted,
     TransactionCommitted,
     TransactionInDoubt,
+    WriteCheckpoint,
 )
 from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.model.position import Offset, Position
+from eventsrc.model.snapshot import StoredCheckpoint
 from tests.unit.engine.shop import (
     ACCOUNT,
     Deposit,
@@ -89,6 +100,9 @@ class Stage:
     engine: WorkerEngine = field(init=False)
     now_s: float = 100.0
     halts: dict[str, str] = field(default_factory=dict)
+    has_snapshots: bool = False
+    written: WriteCheckpoint | None = None
+    before: dict[bytes, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.engine = WorkerEngine(
@@ -100,6 +114,7 @@ class Stage:
             _IDS,
             lambda: self.now_s,
             uuid.uuid4,
+            self.has_snapshots,
         )
 
     def play(self, script: str) -> None:
@@ -198,11 +213,64 @@ class Stage:
                 return "answer " + " ".join(f"{each.status}@{each.sequence}" for each in answers)
             case ReloadSchemas():
                 return "reload schemas"
+            case LoadSnapshot(key, attempt, term):
+                return f"load {key} #{attempt} term {term}"
+            case WriteCheckpoint():
+                return self._checkpoint(effect)
             case FindBlocker(key, attempt):
                 return f"find blocker of {key} #{attempt}"
             case Halt(key, reason):
                 self.halts[str(key)] = reason
                 return f"halt {key}"
+
+    def _checkpoint(self, effect: WriteCheckpoint) -> str:
+        """`write K #attempt position P seen S commands C: id@sequence ... [extending NAME]`"""
+        self.written = effect
+        checkpoint = effect.checkpoint
+        states = " ".join(
+            f"{_name(key)}@{entry_sequence(encoded)}"
+            for key, encoded in sorted(effect.entries, key=lambda each: each[0])
+        )
+        extends = "" if effect.extends is None else f" extending {effect.extends.checkpoint.position}"
+        return (
+            f"write {effect.partition} #{effect.attempt} position {checkpoint.position} seen {checkpoint.seen_position} "
+            f"commands {checkpoint.commands_position}:{' ' * bool(states)}{states}{extends}"
+        )
+
+    # ---- the snapshot store
+
+    def _loaded(self, words: list[str], metadata: str) -> Input:
+        """`K #attempt nothing | away | stored`: `stored` is what was written last."""
+        key, attempt, what = _key(words[0]), int(words[1][1:]), words[2]
+        if what == "nothing":
+            return SnapshotLoaded(key, attempt, None, None, None, True)
+        if what == "away":
+            return SnapshotLoaded(key, attempt, None, None, None, False, (), "Postgres does not answer")
+        stored, states = self._stored
+        return SnapshotLoaded(key, attempt, stored, states, stored.id, True)
+
+    @property
+    def _stored(self) -> tuple[StoredCheckpoint, StoredRuns]:
+        assert self.written is not None, "the script stores a checkpoint, and none was written"
+        entries = {**self.before, **dict(self.written.entries)}
+        blocks = [Block(encoded) for encoded in build_blocks(entries.items())]
+        return StoredCheckpoint(uuid.UUID(int=1), self.written.checkpoint, (), datetime.now(UTC)), StoredRuns([blocks])
+
+    def _written(self, words: list[str], metadata: str) -> Input:
+        assert self.written is not None, "the script ends a checkpoint, and none was begun"
+        stored, _ = self._stored
+        self.before |= dict(self.written.entries)
+        return CheckpointWritten(_key(words[0]), int(words[1][1:]), stored, len(self.written.entries))
+
+    def _not_written(self, words: list[str], metadata: str) -> Input:
+        return CheckpointFailed(_key(words[0]), int(words[1][1:]), "Postgres does not answer", "superseded" in words)
+
+    def _claim_refused(self, words: list[str], metadata: str) -> Input:
+        return SnapshotClaimRefused(_key(words[0]), int(words[1][1:]), "its head has term 99")
+
+
+def _name(key: bytes) -> str:
+    return key.decode()
 
 
 def _key(text: str) -> PartitionKey:
@@ -288,4 +356,10 @@ _INPUTS: dict[str, Callable[[Stage, list[str], str], Input]] = {
     "aborted": Stage._aborted,
     "in-doubt": Stage._in_doubt,
     "tick": Stage._tick,
+    "turn": lambda stage, words, metadata: LoopTurned(),
+    "request": lambda stage, words, metadata: CheckpointRequested(_key(words[0])),
+    "loaded": Stage._loaded,
+    "claim-refused": Stage._claim_refused,
+    "written": Stage._written,
+    "not-written": Stage._not_written,
 }

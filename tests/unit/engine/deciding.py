@@ -13,6 +13,7 @@ from eventsrc.engine.batch import Answer, Batch, BatchKind, DeadLetter, Section
 from eventsrc.engine.compiled import CompiledAggregate
 from eventsrc.engine.decide import Limits, SectionDecider, Surroundings
 from eventsrc.engine.partition import Partition, PartitionKey
+from eventsrc.engine.states import States
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.position import Position
 from tests.unit.engine.shop import ACCOUNT, Record, catalog, command_value, commands_topic_of, key_on
@@ -36,7 +37,9 @@ class Desk:
     def __post_init__(self) -> None:
         compiled = CompiledAggregate(self.aggregate, catalog)
         key = PartitionKey(self.aggregate.name, 0)
-        self.partition = Partition(key, compiled, 2, {}, Position(0), TERM, HybridClock())
+        self.partition = Partition(
+            key, compiled, 2, States(compiled.type, compiled.catalog), Position(0), TERM, HybridClock()
+        )
 
     def decide(self, *commands: Any, key: bytes | None = KEY, names: Sequence[str] | None = None) -> int:
         first = self.partition.position

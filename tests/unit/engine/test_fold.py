@@ -33,8 +33,8 @@ from tests.unit.engine.shop import (
 UNKNOWN = b"\xc3\x01" + b"\x07" * 8 + b"body"
 
 
-def barrier(offset: int, time: int = 1) -> Record:
-    value = write_barrier(Barrier("host", "id", "", "events", "commands", 0, time))
+def barrier(offset: int, time: int = 1, commands: str = "commands") -> Record:
+    value = write_barrier(Barrier("host", "id", "", "events", commands, 0, time))
     return Record(offset, barrier_key(uuid.uuid4()), value)
 
 
@@ -146,11 +146,10 @@ def test_a_term_is_its_barriers_offset() -> None:
     assert (fold.highest_term, fold.barriers) == (9, {3, 9})
 
 
-def test_the_barrier_of_the_last_writer_is_told_not_that_of_a_later_owner_who_wrote_nothing() -> None:
-    fold = folded(barrier(0, time=5), event(1, 1, term=0), barrier(2, time=6))
-    assert fold.last_writer is not None
+def test_the_topic_of_the_last_writer_is_told_not_that_of_a_later_owner_who_wrote_nothing() -> None:
+    fold = folded(barrier(0), event(1, 1, term=0), barrier(2, commands="recreated"))
     assert fold.last_barrier is not None
-    assert (fold.last_writer.time, fold.last_barrier.time) == (5, 6)
+    assert (fold.writer_commands_topic_id, fold.last_barrier.commands_topic_id) == ("commands", "recreated")
 
 
 @pytest.mark.parametrize("term", [1, 7])

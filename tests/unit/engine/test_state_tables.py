@@ -13,7 +13,10 @@ from eventsrc.engine.transaction import IllegalTransitionError, TransactionEvent
 
 PHASES = {
     (Phase.FENCING, PhaseEvent.STABLE_OFFSET): Phase.CLAIMING,
-    (Phase.CLAIMING, PhaseEvent.BARRIER_COMMITTED): Phase.READING,
+    (Phase.CLAIMING, PhaseEvent.BARRIER_COMMITTED): Phase.LOADING,
+    (Phase.LOADING, PhaseEvent.SNAPSHOT_LOADED): Phase.READING,
+    (Phase.LOADING, PhaseEvent.CLAIM_REFUSED): Phase.FENCING,
+    (Phase.LOADING, PhaseEvent.HALT): Phase.HALTED,
     (Phase.CLAIMING, PhaseEvent.BARRIER_ABORTED): Phase.FENCING,
     (Phase.CLAIMING, PhaseEvent.IN_DOUBT): Phase.FENCING,
     (Phase.READING, PhaseEvent.OWN_BARRIER_READ): Phase.OPEN,

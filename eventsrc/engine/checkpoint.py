@@ -1,0 +1,383 @@
+"""Taking checkpoints: which partition's is due, gathering its states between batches, and when they may be written.
+
+    IDLE --due--> GATHERING --every state taken--> SETTLING --the last batch they saw committed--> WRITING --> IDLE
+                    ^                                 |
+                    +------ a batch was taken back ---+
+
+States are encoded on the loop's thread in slices; live objects carry changes that are not committed yet, so the bytes
+go to the writer only once every batch that had been processed by then has committed. The checkpoint's position is where
+the partition stood, committed, when gathering began: each state is at least as new. One partition at a time.
+Knows nothing of the database: `WriteCheckpoint` is performed elsewhere, and answered.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from zlib import crc32
+
+from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.control import Barrier
+from eventsrc.codec.keys import is_control_key
+from eventsrc.engine.batch import Batch, Section
+from eventsrc.engine.cadence import Cadence
+from eventsrc.engine.effects import CheckpointFailed, CheckpointWritten, Instant, WriteCheckpoint
+from eventsrc.engine.fold import PartitionFold
+from eventsrc.engine.notes import TopicIds
+from eventsrc.engine.partition import Partition, PartitionKey
+from eventsrc.engine.states import States
+from eventsrc.engine.transaction import TransactionLane
+from eventsrc.model.aggregate import AggregateType
+from eventsrc.model.position import Offset, Position
+from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, StoredCheckpoint
+
+logger = logging.getLogger("eventsrc.checkpoint")
+
+SLICE_STATES = 400
+LAST_RETRY_S = 30.0
+
+
+@dataclass(slots=True)
+class Committed:
+    """Where a partition stands, as of its last own transaction that committed. `offset`, `key`, `value`: of that one's last
+    record, our own barrier at first; the other fields as in `Checkpoint`."""
+
+    offset: Offset
+    key: bytes
+    value: bytes
+    commands_position: Position
+    applied: int
+    highest_source: int | None
+    events: int
+    aggregates: int
+
+
+class Stage(enum.Enum):
+    """See the diagram above."""
+
+    GATHERING = "gathering"
+    SETTLING = "waiting for a commit"
+    WRITING = "writing"
+
+
+@dataclass(slots=True, eq=False)
+class Gathering:
+    """One checkpoint on its way. `changed`: what is to be marked dirty again if it fails; None: every aggregate."""
+
+    attempt: int
+    at: Committed
+    changed: set[bytes] | None
+    keys: Iterator[bytes]
+    stage: Stage = Stage.GATHERING
+    entries: list[tuple[bytes, bytes]] = field(default_factory=list)
+    awaits: Batch | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Lineage:
+    """The checkpoints of one open partition of ours.
+
+    `newest`: the one to extend; None: the next holds every state. `head`: the head row's, as far as known; `claimed`: under
+    our term. `dirty`: changed since `newest`; None: every aggregate.
+    """
+
+    partition: Partition
+    committed: Committed
+    newest: StoredCheckpoint | None
+    head: uuid.UUID | None
+    claimed: bool
+    dirty: set[bytes] | None
+    due_s: float
+    gathering: Gathering | None = None
+    requested: bool = False
+
+    @property
+    def states(self) -> States:
+        return self.partition.states
+
+    @property
+    def tail(self) -> int:
+        """Events that a recovery would have to fold."""
+        return self.committed.events - (self.newest.checkpoint.events if self.newest is not None else 0)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.newest.size_bytes if self.newest is not None else 0
+
+    @property
+    def changed(self) -> bool:
+        return self.newest is None or self.committed.offset + 1 > self.newest.checkpoint.position
+
+
+@dataclass(slots=True)
+class Checkpoints:
+    """Of one worker. `enabled`: there is a snapshot store."""
+
+    catalog: Catalog
+    cadence: Cadence
+    lane: TransactionLane
+    topic_ids: Mapping[str, TopicIds]
+    clock_s: Callable[[], float]
+    enabled: bool
+    lineages: dict[PartitionKey, Lineage] = field(default_factory=dict)
+    problem: str | None = None
+    failing_since_us: int | None = None
+    _active: Lineage | None = None
+    _attempts: int = 0
+    _failures: int = 0
+    _retry_at_s: float = 0.0
+
+    # ---- partitions
+
+    def opened(
+        self,
+        partition: Partition,
+        fold: PartitionFold,
+        barrier: tuple[bytes, bytes],
+        loaded: StoredCheckpoint | None,
+        head: uuid.UUID | None,
+        claimed: bool,
+        now_s: float,
+    ) -> None:
+        """It was recovered from `loaded`, or from the whole log. `barrier`: key and value of our own."""
+        committed = Committed(
+            Offset(partition.term),
+            *barrier,
+            partition.position,
+            0,
+            fold.highest_source,
+            fold.events,
+            fold.aggregates,
+        )
+        dirty = None if loaded is None else set(fold.live)
+        due_s = now_s + self.cadence.interval_s
+        self.lineages[partition.key] = Lineage(partition, committed, loaded, head, claimed, dirty, due_s)
+
+    def left(self, key: PartitionKey) -> None:
+        """It is no longer open here. What is being written for it may still become its head, or be void."""
+        lineage = self.lineages.pop(key, None)
+        if lineage is not None and lineage is self._active:
+            self._active = None
+
+    # ---- batches
+
+    def committed(self, section: Section, offset: Offset | None) -> None:
+        """A batch of commands has committed; `offset` is that of its last record in this partition."""
+        lineage = self.lineages.get(section.key)
+        if lineage is None or lineage.partition is not section.partition:
+            return
+        at = lineage.committed
+        at.commands_position, at.applied = section.position, section.applied
+        if offset is None:
+            return
+        at.offset = offset
+        at.key, at.value, _ = section.records[-1]
+        at.events += len(section.records)
+        at.aggregates += sum(before is None for _, before in section.undo.values())
+        if lineage.dirty is not None:
+            lineage.dirty.update(section.undo)
+
+    def decided(self, batch: Batch) -> list[WriteCheckpoint]:
+        """Every section of it was told to `committed`: what waited for it may be written."""
+        active = self._active
+        if active is None or active.gathering is None or active.gathering.awaits is not batch:
+            return []
+        return [self._write(active, active.gathering)]
+
+    def taken_back(self, key: PartitionKey) -> None:
+        """States may have been encoded with changes that are gone: they are gathered again."""
+        lineage = self._active
+        if lineage is None or lineage.partition.key != key or lineage.gathering is None:
+            return
+        gathering = lineage.gathering
+        if gathering.stage is not Stage.WRITING:
+            lineage.gathering = replace(
+                gathering,
+                stage=Stage.GATHERING,
+                keys=self._keys(lineage, gathering.changed),
+                entries=[],
+                awaits=None,
+            )
+
+    # ---- gathering
+
+    @property
+    def gathering(self) -> bool:
+        """A slice can be taken now."""
+        active = self._active
+        return active is not None and active.gathering is not None and active.gathering.stage is Stage.GATHERING
+
+    def begin_due(self, at: Instant) -> None:
+        """Begin with the partition that needs it most, if one is due."""
+        if self._active is not None or not self.enabled or not self.lineages:
+            return
+        changed = [each for each in self.lineages.values() if each.changed]
+        asked = [each for each in self.lineages.values() if each.requested]
+        if asked:
+            self._begin(asked[0])
+        elif changed and at.monotonic_s >= self._retry_at_s and self.cadence.affords(at.monotonic_s):
+            if self.cadence.is_near(self.predicted_s):
+                longest = max(changed, key=lambda each: each.tail)
+                if longest.tail:
+                    self._begin(longest)
+            else:
+                overdue = min(changed, key=lambda each: each.due_s)
+                if at.monotonic_s >= overdue.due_s:
+                    self._begin(overdue)
+
+    @property
+    def predicted_s(self) -> float:
+        """How long this worker would take to recover, were it killed now."""
+        of = self.lineages.values()
+        return self.cadence.predicted_s(sum(each.tail for each in of), sum(each.size_bytes for each in of))
+
+    def why_not(self) -> str:
+        """What keeps checkpoints from holding the objective."""
+        if not self.enabled:
+            return "no database is configured, so there are no checkpoints (set DATABASE_URL)"
+        if self.problem is not None:
+            return self.problem
+        return (
+            f"checkpoints come as fast as checkpoint_overhead ({self.cadence.budget:g}) lets them; allow more, declare a longer "
+            "objective, or add workers"
+        )
+
+    def requested(self, key: PartitionKey) -> None:
+        """An operator wants one now."""
+        lineage = self.lineages.get(key)
+        if lineage is not None:
+            lineage.requested = True
+
+    def _begin(self, lineage: Lineage) -> None:
+        self._attempts += 1
+        changed = None if lineage.newest is None else lineage.dirty
+        lineage.requested = False
+        lineage.dirty = set()
+        keys = self._keys(lineage, changed)
+        lineage.gathering = Gathering(self._attempts, replace(lineage.committed), changed, keys)
+        self._active = lineage
+
+    @staticmethod
+    def _keys(lineage: Lineage, changed: set[bytes] | None) -> Iterator[bytes]:
+        return lineage.states.keys() if changed is None else iter(changed)
+
+    def gather(self) -> list[WriteCheckpoint]:
+        """Encode one slice of states."""
+        lineage = self._active
+        if lineage is None or lineage.gathering is None or lineage.gathering.stage is not Stage.GATHERING:
+            return []
+        gathering, began_s = lineage.gathering, self.clock_s()
+        encoded = lineage.states.encoded
+        slice_ = [(key, encoded(key)) for key in islice(gathering.keys, SLICE_STATES)]
+        gathering.entries += slice_
+        self.cadence.spent(self.clock_s() - began_s)
+        if len(slice_) == SLICE_STATES:
+            return []
+        key = lineage.partition.key
+        pending = [batch for batch in (self.lane.ahead, self.lane.current) if batch is not None]
+        gathering.awaits = next((batch for batch in pending if key in batch.sections), None)
+        gathering.stage = Stage.SETTLING
+        return [] if gathering.awaits is not None else [self._write(lineage, gathering)]
+
+    def _write(self, lineage: Lineage, gathering: Gathering) -> WriteCheckpoint:
+        gathering.stage, gathering.awaits = Stage.WRITING, None
+        partition, began, now = lineage.partition, gathering.at, lineage.committed
+        aggregate = partition.compiled.type
+        ids = self.topic_ids[aggregate.name]
+        anchor, source = self._anchor(aggregate, began)
+        seen = anchor if now.offset == began.offset else self._anchor(aggregate, now)[0]
+        checkpoint = Checkpoint(
+            anchor=anchor,
+            seen=seen,
+            commands_position=began.commands_position,
+            term=partition.term,
+            applied=began.applied,
+            highest_source=began.highest_source if source is None else source,
+            events=began.events,
+            aggregates=began.aggregates,
+            commands_topic_id=ids.commands,
+            events_topic_id=ids.events,
+            folded_by=FoldedBy(aggregate.version, self.catalog.state_fingerprint(aggregate)),
+        )
+        entries, gathering.entries = gathering.entries, []
+        return WriteCheckpoint(
+            partition.key,
+            gathering.attempt,
+            checkpoint,
+            entries,
+            lineage.newest if gathering.changed is not None else None,
+            lineage.head,
+            lineage.claimed,
+        )
+
+    def _anchor(self, aggregate: AggregateType, at: Committed) -> tuple[Anchor, int | None]:
+        """And the offset of the command that made it: commands are decided in order, so that one is the highest."""
+        source: int | None = None
+        if is_control_key(at.key):
+            control = self.catalog.control_reader(at.value[:10])(at.value)
+            if not isinstance(control, Barrier):
+                raise AssertionError(f"a {type(control).__name__} was written as a batch's last record")
+            time = control.time
+        else:
+            meta, _ = self.catalog.event_reader(aggregate, at.value[:10])(at.value)
+            time, source = meta.time, meta.source_offset
+        return Anchor(at.offset, at.key, crc32(at.value, crc32(at.key)), time), source
+
+    # ---- answers
+
+    def written(self, happened: CheckpointWritten, at: Instant) -> None:
+        """It is the head now; `merged` ones replace it later under the same states."""
+        lineage = self.lineages.get(happened.partition)
+        if happened.attempt is None:
+            if lineage is not None and lineage.newest is not None and lineage.newest.id == happened.replaces:
+                lineage.newest, lineage.head = happened.stored, happened.stored.id
+            return
+        gathering = self._answered(happened.partition, happened.attempt)
+        if lineage is None or gathering is None:
+            return
+        lineage.newest, lineage.head, lineage.claimed = happened.stored, happened.stored.id, True
+        lineage.due_s = at.monotonic_s + self.cadence.interval_s
+        if self.problem is not None:
+            logger.info("snapshots are written again")
+        self.problem, self.failing_since_us, self._failures = None, None, 0
+        logger.debug(
+            "checkpoint of partition %s at position %d: %d states changed, %d bytes in all",
+            happened.partition, happened.stored.checkpoint.position, happened.states, happened.stored.size_bytes,
+        )  # fmt: skip
+
+    def failed(self, happened: CheckpointFailed, at: Instant) -> None:
+        """Its states are dirty again; where the head is not ours to extend, the next one holds every state."""
+        lineage = self.lineages.get(happened.partition)
+        gathering = self._answered(happened.partition, happened.attempt)
+        if lineage is None or gathering is None:
+            return
+        if happened.superseded or gathering.changed is None:
+            lineage.newest, lineage.dirty = None, None
+            lineage.claimed = lineage.claimed and not happened.superseded
+        elif lineage.dirty is not None:
+            lineage.dirty |= gathering.changed
+        self._failures += 1
+        self._retry_at_s = at.monotonic_s + min(LAST_RETRY_S, 0.5 * 2 ** min(self._failures, 10))
+        self.trouble(happened.reason, at)
+
+    def trouble(self, reason: str, at: Instant) -> None:
+        """The store does not work; told once."""
+        if self.problem is None:
+            self.failing_since_us = at.wall_us
+            logger.warning(
+                "no checkpoint can be written: %s. Processing goes on; a recovery would read more of the log", reason
+            )
+        self.problem = reason
+
+    def _answered(self, key: PartitionKey, attempt: int) -> Gathering | None:
+        lineage = self.lineages.get(key)
+        gathering = lineage.gathering if lineage is not None else None
+        if lineage is None or gathering is None or gathering.attempt != attempt:
+            return None
+        lineage.gathering = None
+        self._active = None
+        return gathering

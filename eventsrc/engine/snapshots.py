@@ -1,0 +1,58 @@
+"""Whether a checkpoint may be used to recover a partition, and which one to use.
+
+What is missing, damaged, of another log or of other code is never used silently: an older checkpoint takes its place,
+or the log does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eventsrc.engine.notes import TopicIds
+from eventsrc.errors import LogInconsistent
+from eventsrc.model.snapshot import Checkpoint, DamagedCheckpoint, FoldedBy, StoredCheckpoint
+
+DISCARD = (
+    "To recover this partition from its log instead, discard its checkpoints (eventsrc checkpoint discard) and restart the "
+    "worker"
+)
+
+
+def refusal(checkpoint: Checkpoint, topics: TopicIds, folded_by: FoldedBy) -> str | None:
+    """Why it cannot be used with this log and this code; None where it can."""
+    if checkpoint.events_topic_id != topics.events:
+        return f"it is of another events topic (topic id {checkpoint.events_topic_id}; now {topics.events})"
+    if checkpoint.commands_topic_id != topics.commands:
+        return f"it is of another commands topic (topic id {checkpoint.commands_topic_id}; now {topics.commands})"
+    then, now = checkpoint.folded_by, folded_by
+    if then.version != now.version:
+        return f"it was folded by version {then.version} of the aggregate; the code has version {now.version}"
+    if then.state_fingerprint != now.state_fingerprint:
+        return f"its states have other fields (schema {then.state_fingerprint:016x}; now {now.state_fingerprint:016x})"
+    return None
+
+
+def usable(
+    kept: Sequence[StoredCheckpoint | DamagedCheckpoint], topics: TopicIds, folded_by: FoldedBy
+) -> tuple[list[StoredCheckpoint], list[str]]:
+    """Those that may be used, in the order given, and a line for each that may not."""
+    good: list[StoredCheckpoint] = []
+    refused: list[str] = []
+    for each in kept:
+        reason = each.reason if isinstance(each, DamagedCheckpoint) else refusal(each.checkpoint, topics, folded_by)
+        if reason is not None:
+            refused.append(f"checkpoint {each.id}: {reason}")
+        elif isinstance(each, StoredCheckpoint):
+            good.append(each)
+    return good, refused
+
+
+def verify_below(checkpoint: Checkpoint, term: int) -> None:
+    """Our own barrier is the newest record of the log: nothing that a checkpoint has seen is above it. Raises
+    LogInconsistent."""
+    if checkpoint.seen_position > term:
+        raise LogInconsistent(
+            f"its newest checkpoint has seen events up to offset {checkpoint.seen.offset}, and our own barrier was written at "
+            f"offset {term}: the events topic was truncated. Stop the workers and restore it. To go on with what is there "
+            "instead, discard this partition's checkpoints: eventsrc checkpoint discard"
+        )

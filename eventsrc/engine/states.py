@@ -1,0 +1,75 @@
+"""Every aggregate of one partition: live objects, and encoded ones that nobody has asked for.
+
+A state stays encoded until a command or an event first touches it, and is encoded again when too many are live. Owns
+where a state is; what it means is the fold's and the decider's. On the loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from typing import Any
+
+from eventsrc.codec.blocks import StoredRuns, entry, split_entry
+from eventsrc.codec.catalog import Catalog
+from eventsrc.errors import DecodingError, SnapshotDamaged
+from eventsrc.model.aggregate import AggregateType
+
+
+class States:
+    """`live` is shared with the hot loop, which puts new aggregates into it and takes them out again by itself."""
+
+    def __init__(self, aggregate: AggregateType, catalog: Catalog, stored: StoredRuns | None = None) -> None:
+        self.live: dict[bytes, Any] = {}
+        self._stored = stored
+        self._cooled: dict[bytes, bytes] = {}
+        self._new: Callable[[bytes], Any] = aggregate.new
+        self._write = catalog.snapshot_writer(aggregate)
+        self._read = catalog.state_reader(aggregate)
+
+    def hydrate(self, key: bytes) -> Any | None:
+        """The aggregate of this id, live from now on; None if it does not exist. It must not be live yet. Raises
+        SnapshotDamaged where its stored state cannot be read: then nothing is known of it, and it is not a new one."""
+        encoded = self._cooled.pop(key, None)
+        if encoded is None:
+            if self._stored is None:
+                return None
+            encoded = self._stored.get(key)
+            if encoded is None:
+                return None
+        instance = self._new(key)
+        try:
+            instance._eventsrc_sequence, instance._eventsrc_memory, state = split_entry(encoded)
+            self._read(state, instance)
+        except DecodingError as unreadable:
+            raise SnapshotDamaged(f"the stored state of {key!r} cannot be read: {unreadable}") from unreadable
+        self.live[key] = instance
+        return instance
+
+    def encoded(self, key: bytes) -> bytes:
+        """Its state as of now, as an entry of a block. It must exist."""
+        instance = self.live.get(key)
+        if instance is not None:
+            return entry(instance._eventsrc_sequence, instance._eventsrc_memory, self._write(instance))
+        found = self._cooled.get(key) or (self._stored.get(key) if self._stored is not None else None)
+        if found is None:
+            raise AssertionError(f"there is no aggregate {key!r}")
+        return found
+
+    def keys(self) -> Iterator[bytes]:
+        """Every id that exists now, once. Aggregates may become live, cool down or appear meanwhile: what has appeared may be
+        missing."""
+        here = [*self.live, *self._cooled]
+        yield from here
+        if self._stored is not None:
+            seen = set(here)
+            yield from (key for key, _ in self._stored if key not in seen)
+
+    def cool(self, count: int, pinned: Collection[bytes]) -> int:
+        """Encode up to `count` of those that have been live longest; returns how many. `pinned` hold changes that are not
+        committed, and stay."""
+        oldest = [key for key in islice(self.live, count) if key not in pinned]
+        for key in oldest:
+            self._cooled[key] = self.encoded(key)
+            del self.live[key]
+        return len(oldest)
