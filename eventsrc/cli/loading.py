@@ -24,14 +24,20 @@ def split_app(words: list[str], configured: str | None) -> tuple[str | None, lis
     return configured, words
 
 
-def load_pipeline(app: str | None) -> Pipeline:
-    """Imports the application. Raises `UsageError`; what eventsrc itself raises in the import (`DeclarationError`)
-    passes through."""
+def named_app(app: str | None) -> str:
+    """Raises `UsageError` where none is named."""
     if app is None:
         raise UsageError(
             "no application is named: give module:attribute (for example app:pipeline), or set EVENTSRC_APP, or "
             'app = "module:attribute" under [tool.eventsrc] in pyproject.toml'
         )
+    return app
+
+
+def load_pipeline(app: str | None) -> Pipeline:
+    """Imports the application. Raises `UsageError`; what eventsrc itself raises in the import (`DeclarationError`)
+    passes through."""
+    app = named_app(app)
     module_name, colon, attribute = app.partition(":")
     if not colon or not module_name or not attribute:
         raise UsageError(f"{app!r} is not module:attribute, for example app:pipeline")

@@ -18,14 +18,16 @@ def register(app: typer.Typer) -> None:
 def run(
     session: Session,
     app: Annotated[str | None, typer.Argument(metavar="[APP]", help="module:attribute of the pipeline.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes; several are supervised, and restarted.")
+    ] = 1,
     instance_id: Annotated[
         str | None, typer.Option("--instance-id", help="Static membership [default: this host's next free slot].")
     ] = None,
 ) -> None:
-    """Run a worker.
+    """Run a worker, or several.
 
-    SIGTERM or SIGINT drains it: what it has begun is finished, and it exits 0. A second signal ends it at once.
+    SIGTERM or SIGINT drains: what was begun is finished, and the exit code is 0. A second signal ends all at once.
     """
     settings = session.settings
     if instance_id is not None:

@@ -51,13 +51,12 @@ from eventsrc.errors import Fenced, WorkerError
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.runtime.driver import Driver, Ports
+from eventsrc.runtime.restarts import EXIT_FENCED
 from eventsrc.runtime.settings import Settings
 
 logger = logging.getLogger("eventsrc.worker")
 
 EXIT_DRAINED = 0
-EXIT_FENCED = 6
-"""Another process has this instance id now: not to be started again under it."""
 
 STRANGER_LOOKS = 3
 LOOK_AGAIN_S = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from eventsrc.runtime.restarts import EXIT_FENCED
 from tests.fault.scene import ROUNDS, Scene
 from tests.harness.collect import wait_until
 
@@ -28,7 +29,7 @@ def test_a_worker_stopped_inside_a_transaction_is_replaced_at_once_by_its_own_in
     zombie.resume()
     wait_until(lambda: not (zombie.running and heir.running), 8, f"one of the two ends\n{scene.logs()}")
     assert heir.running, scene.logs()
-    assert zombie.wait_ended() == 1, zombie.log()
+    assert zombie.wait_ended() == EXIT_FENCED, zombie.log()
     before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
     scene.wait_committed(before + 30)
     traffic.stop()
