@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from struct import Struct
 from types import MemberDescriptorType
 from typing import Any, Literal
 
@@ -35,6 +36,11 @@ _LOOPS_INLINE = 3  # Python nests 20 blocks at most, and deep indentation is slo
 _INDENT_INLINE = 12
 _REASON_CHARACTERS = 200  # a value that is refused may stand in the reason, and be as long as the bytes
 
+# A command's meta where it came from outside, as nearly all do: an id, no correlation and no causation (two bytes), a time
+# of eight bytes (every byte but the last is marked). The time is not decoded: deciding does not look at it.
+_PLAIN_META = Struct("<16sHQ")
+_MARKS, _EIGHT_BYTES = 0x8080808080808080, 0x0080808080808080
+
 _NAMES: dict[str, Any] = {
     "ZIGZAG": wire.ZIGZAG,
     "BOOLEANS": (False, True),
@@ -49,16 +55,18 @@ _NAMES: dict[str, Any] = {
     "float_at": wire.float_at,
     "new_object": object.__new__,
     "new_tuple": tuple.__new__,
+    "plain_meta_at": _PLAIN_META.unpack_from,
 }
 
-Shape = Literal["value", "meta+value", "meta+start+value", "into"]
+Shape = Literal["value", "meta+value", "meta+start+value", "deciding", "into"]
 
 
 def compile_reader(name: str, plan: Build, shape: Shape, start: int) -> Callable[..., Any]:
     """`read(value)` for a record's bytes that begin at `start`. `name` is for messages.
 
     `value` -> the object; `meta+value` -> (meta, object) and `meta+start+value` -> (meta, where the fields after meta
-    begin, object), for a plan whose first field is meta; `into`: `read(value, instance)` sets the instance's fields.
+    begin, object), for a plan whose first field is meta; `deciding` -> (id, correlation, causation, reply, where the fields
+    after meta begin, object), for a command's; `into`: `read(value, instance)` sets the instance's fields.
     Every failure is a `DecodingError`, but for a lack of memory.
     """
     source = Source(_NAMES)
@@ -136,7 +144,7 @@ class _Emitter:
             return [f"instance.{attribute(field.name)} = {value}" for field, value in pairs], "instance"
         if shape == "value":
             return [], self.construct(plan.record, self.fields(plan))
-        meta = self.value(plan.steps[0].plan)
+        meta = self.deciding_meta(plan.steps[0].plan) if shape == "deciding" else self.value(plan.steps[0].plan)
         body_start = self.source.fresh("s")
         self.lines.add(f"{body_start} = {self.at()}")
         body = dataclasses.replace(plan.record, fields=plan.record.fields[1:])
@@ -146,6 +154,25 @@ class _Emitter:
         )
         instance = self.construct(body, self.fields(Build(body, steps, plan.count - 1)))
         return [], f"({meta}, {instance})" if shape == "meta+value" else f"({meta}, {body_start}, {instance})"
+
+    def deciding_meta(self, plan: Plan) -> str:
+        """A command's meta as four names, not as a tuple, which takes as long to make as all of it to read."""
+        assert isinstance(plan, Build)
+        if not _is_todays_command_meta(plan):
+            command_id, correlation_id, causation_id, _, reply = self.fields(plan)
+            return f"{command_id}, {correlation_id}, {causation_id}, {reply}"
+        steps, end = plan.steps, self.at(_PLAIN_META.size)
+        self.lines.add("origin = None")
+        self.lines.add(f"if len(v) >= {end}: command_id, origin, time = plain_meta_at(v, {self.at()})")
+        with self.branch(f"if origin == 0 and time & {_MARKS} == {_EIGHT_BYTES}"):
+            self.lines.add("correlation_id = causation_id = None")
+            self.offset += _PLAIN_META.size
+        with self.branch("else"):
+            for name, step in zip(("command_id", "correlation_id", "causation_id"), steps[:3], strict=True):
+                self.lines.add(f"{name} = {self.value(step.plan)}")
+            self.long()
+        self.moved()
+        return f"command_id, correlation_id, causation_id, {self.value(steps[4].plan)}"
 
     def fields(self, plan: Build) -> list[str]:
         """Reads the writer's fields; the values' names in the reader's order, defaults included."""
@@ -421,6 +448,27 @@ class _Emitter:
         else:
             with self.loop(minimum_bytes(node.items)):
                 self.skip(node.items)
+
+
+def _is_todays_command_meta(plan: Build) -> bool:
+    """Whether the writer had the fields of `CommandMeta`, all of them and in this order."""
+    if [step.target for step in plan.steps] != [0, 1, 2, 3, 4]:
+        return False
+    command_id, correlation_id, causation_id, time, _ = (step.plan for step in plan.steps)
+    return (
+        isinstance(command_id, Scalar) and command_id.wire == "fixed"
+        and _is_optional_id(correlation_id) and _is_optional_id(causation_id)
+        and isinstance(time, Scalar) and time.moment
+    )  # fmt: skip
+
+
+def _is_optional_id(plan: Plan) -> bool:
+    if not isinstance(plan, Choice) or len(plan.branches) != 2:
+        return False
+    absent, present = plan.branches
+    return (
+        isinstance(absent, Scalar) and absent.wire == "null" and isinstance(present, Scalar) and present.wire == "fixed"
+    )
 
 
 def _construction(record: RecordType) -> Literal["call", "set", "slots"]:

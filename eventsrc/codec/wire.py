@@ -13,7 +13,7 @@ from struct import Struct
 SMALL = 1024
 ZERO_WIDTH_LIMIT = 4096  # items without any bytes (null, empty record) that one value may hold in all
 
-SMALLEST_MOMENT = 1 << 20  # below it, a time has no fourth byte
+SMALLEST_TAILED = 1 << 13  # below it, an integer has no third byte
 
 _U64 = 1 << 64
 # what the continuation marks of an integer's first bytes add up to, when only its last byte is without one
@@ -22,8 +22,16 @@ _BIAS_3 = _BIAS_2 + (128 << 13)
 _MEMO_LIMIT = 4096
 
 
+ENDS: tuple[bytes, ...] = tuple(bytes((n,)) for n in range(128))
+CONTINUED: tuple[bytes, ...] = tuple(bytes((n | 128,)) for n in range(128))
+# the first two bytes of an integer that has more, by its lowest 13 bits
+LOWS: tuple[bytes, ...] = tuple(first + second for second in CONTINUED for first in CONTINUED[::2])
+
+
 def long_bytes(number: int) -> bytes:
     """The zigzag varint of a 64-bit integer; `OverflowError` beyond."""
+    if SMALLEST_TAILED <= number < 1048576:  # three bytes
+        return LOWS[number & 8191] + ENDS[number >> 13]
     rest = number << 1 if number >= 0 else ~(number << 1)
     if rest < 128:
         return bytes((rest,))
@@ -46,7 +54,6 @@ def long_bytes(number: int) -> bytes:
 # indexed by the number itself: Python's negative indices make -1024..-1 the upper half
 INTS: tuple[bytes, ...] = tuple(long_bytes(n) for n in (*range(SMALL), *range(-SMALL, 0)))
 ZIGZAG: tuple[int, ...] = tuple(n >> 1 ^ -(n & 1) for n in range(128))
-CONTINUED: tuple[bytes, ...] = tuple(bytes((n | 128,)) for n in range(128))
 
 double_bytes: Callable[[float], bytes] = Struct("<d").pack
 double_at = Struct("<d").unpack_from
@@ -120,8 +127,9 @@ def block_at(value: bytes, position: int) -> tuple[int, int, int]:
     return -count, position, end
 
 
-# A time in microseconds takes 8 bytes, of which the last 5 change about once a second: they are remembered. Generated
-# code looks into these two and calls the functions below for what is not there.
+# A time in microseconds takes 8 bytes. What is read may be of any time: the last 5 bytes, which change about once a
+# second, are remembered. What is written is of the present, or follows on what was written before (an offset): there all
+# but the first two bytes are. Generated code looks into these two and calls the functions below for what is not there.
 HIGHS: dict[bytes, int | None] = {}
 TAILS: dict[int, bytes] = {}
 
@@ -139,18 +147,17 @@ def high_of(tail: bytes) -> int | None:
 
 
 def tail_of(number: int) -> bytes:
-    """The bytes from the fourth on of a time that is at least `SMALLEST_MOMENT`."""
+    """The bytes from the third on of an integer that is at least `SMALLEST_TAILED`."""
     if number >> 63:
         raise OverflowError("does not fit in 64 bits")
     if len(TAILS) >= _MEMO_LIMIT:
         TAILS.clear()
-    tail = TAILS[number >> 20] = long_bytes(number)[3:]
+    tail = TAILS[number >> 13] = long_bytes(number)[2:]
     return tail
 
 
 def moment_bytes(number: int) -> bytes:
     """As `long_bytes`, fast for present times in microseconds."""
-    if number < SMALLEST_MOMENT:
+    if number < SMALLEST_TAILED:
         return long_bytes(number)
-    tail = TAILS.get(number >> 20) or tail_of(number)
-    return CONTINUED[number << 1 & 127] + CONTINUED[number >> 6 & 127] + CONTINUED[number >> 13 & 127] + tail
+    return LOWS[number & 8191] + (TAILS.get(number >> 13) or tail_of(number))

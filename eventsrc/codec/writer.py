@@ -51,7 +51,7 @@ def _mistyped(*_: object) -> bytes:
 
 _NAMES: dict[str, Any] = {
     "INTS": wire.INTS,
-    "CONTINUED": wire.CONTINUED,
+    "LOWS": wire.LOWS,
     "TAILS": wire.TAILS,
     "tail_of": wire.tail_of,
     "long_bytes": wire.long_bytes,
@@ -79,32 +79,44 @@ _SIGNATURES: dict[Shape, str] = {
     "command": "id, correlation_id, causation_id, time, reply_partition, value",
     "value": "value",
 }
-# a present time in microseconds: three bytes of its own, and five that it has in common with its second
-_MOMENT = ["t1", "t2", "t3", "tail"]
-_MOMENT_LINES = (
-    f"if time >= {wire.SMALLEST_MOMENT}:",
-    "    t1 = CONTINUED[time << 1 & 127]; t2 = CONTINUED[time >> 6 & 127]; t3 = CONTINUED[time >> 13 & 127]",
-    "    try: tail = TAILS[time >> 20]",
-    "    except KeyError: tail = tail_of(time)",
-    r"else: t1 = long_bytes(time); t2 = t3 = tail = b''",
-)
+
+
+def _tailed(name: str) -> tuple[tuple[str, ...], list[str]]:
+    """Lines and parts for an integer whose bytes but the first two are like those of the one written before."""
+    head, tail = f"{name}_head", f"{name}_tail"
+    lines = (
+        f"if {name} >= {wire.SMALLEST_TAILED}:",
+        f"    {head} = LOWS[{name} & 8191]",
+        f"    try: {tail} = TAILS[{name} >> 13]",
+        f"    except KeyError: {tail} = tail_of({name})",
+        f"else: {head} = long_bytes({name}); {tail} = b''",
+    )
+    return lines, [head, tail]
+
+
+_TIME_LINES, _TIME = _tailed("time")
+_OFFSET_LINES, _OFFSET = _tailed("source_offset")
+_META_LINES: dict[Shape, tuple[str, ...]] = {
+    "event": (*_TIME_LINES, *_OFFSET_LINES),
+    "command": _TIME_LINES,
+    "value": (),
+}
 # the two metas, written out: ids are bytes of a known length, integers are the framework's own
 _META: dict[Shape, list[str]] = {
     "event": [
         "command_id",
         r"(b'\0' if correlation_id is None else b'\2' + correlation_id)",
         r"(b'\0' if causation_id is None else b'\2' + causation_id)",
-        "(INTS[source_offset] if 0 <= source_offset < 1024 else long_bytes(source_offset))",
-        "(INTS[index] if 0 <= index < 1024 else long_bytes(index))",
-        "(INTS[count] if 0 <= count < 1024 else long_bytes(count))",
-        *_MOMENT,
+        *_OFFSET,
+        r"(b'\0\2' if count == 1 and index == 0 else long_bytes(index) + long_bytes(count))",
+        *_TIME,
         "payload_hash",
     ],
     "command": [
         "id",
         r"(b'\0' if correlation_id is None else b'\2' + correlation_id)",
         r"(b'\0' if causation_id is None else b'\2' + causation_id)",
-        *_MOMENT,
+        *_TIME,
         r"(b'\0' if reply_partition is None else b'\2' + long_bytes(reply_partition))",
     ],
     "value": [],
@@ -132,7 +144,7 @@ def compile_writer(
     with lines.block("try"):
         if shape in _META_CHECKS:
             lines.add(f"if {_META_CHECKS[shape]}: raise Mistyped")
-            for line in _MOMENT_LINES:
+            for line in _META_LINES[shape]:
                 lines.add(line)
         if _holds_zero_width_items(node):
             lines.add(f"z = [{wire.ZERO_WIDTH_LIMIT}]")

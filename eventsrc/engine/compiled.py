@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from xxhash import xxh3_64_digest
 
-from eventsrc.codec.catalog import Catalog, needs_decoded_copy
+from eventsrc.codec.catalog import Catalog, DecidingReader, needs_decoded_copy
 from eventsrc.engine.preimage import Capture, Restore, pre_image_of
 from eventsrc.model.aggregate import AggregateType
-from eventsrc.model.recorded import CommandMeta
 
+CompiledCommand = tuple[DecidingReader, Callable[..., Any], bool, Callable[[Any], None] | None, int]
+"""How to read and decide one kind of command, found by the first ten bytes of its value: the reader, the handler, whether
+it wants a context, the check of constraints, the seed of its payload hash. A plain tuple, as `CompiledEvent` is: the
+loop unpacks one per record, and a named one takes three times as long to unpack."""
 
-class CompiledCommand(NamedTuple):
-    """How to read and decide one kind of command, found by the first ten bytes of its value."""
-
-    read: Callable[[bytes], tuple[CommandMeta, int, Any]]
-    handle: Callable[..., Any]
-    wants_context: bool
-    validate: Callable[[Any], None] | None
-    hash_seed: int
-
-
-class CompiledEvent(NamedTuple):
-    """How to write and apply one kind of event. `reread` decodes what was just encoded, for events with containers:
-    the aggregate must never share a list with the event that the log keeps."""
-
-    write: Callable[..., bytes]
-    apply: Callable[..., None]
-    wants_recorded: bool
-    reread: Callable[[bytes], tuple[Any, Any]] | None
+CompiledEvent = tuple[Callable[..., bytes], Callable[..., None], bool, Callable[[bytes], tuple[Any, Any]] | None]
+"""How to write and apply one kind of event: the writer, the applier, whether it wants `Recorded`, and what decodes again
+what was just encoded, for events with containers: the aggregate must never share a list with the event that the log keeps."""
 
 
 class CompiledAggregate:
@@ -51,24 +39,24 @@ class CompiledAggregate:
         prefix = value[:10]
         found = self.commands.get(prefix)
         if found is None:
-            read = self.catalog.command_reader(self.type, prefix)
-            _, _, command = read(value)
+            read = self.catalog.deciding_reader(self.type, prefix)
+            command = read(value)[-1]
             found = self.commands[prefix] = self._command(type(command), prefix, read)
         return found
 
-    def _command(self, cls: type, prefix: bytes, read: Callable[[bytes], Any]) -> CompiledCommand:
+    def _command(self, cls: type, prefix: bytes, read: DecidingReader) -> CompiledCommand:
         handler = self.type.handlers[cls]
         message = self.type.commands[cls]
         validate = message.validate if message.constrained else None
         seed = int.from_bytes(prefix[2:10], "little")
-        return CompiledCommand(read, handler.function, handler.wants_context, validate, seed)
+        return read, handler.function, handler.wants_context, validate, seed
 
     def _event(self, cls: type) -> CompiledEvent:
         applier = self.type.appliers[cls]
         write = self.catalog.event_writer(self.type, cls)
         message = self.type.events[cls]
         reread = self._reread if needs_decoded_copy(message.record) else None
-        return CompiledEvent(write, applier.function, applier.wants_recorded, reread)
+        return write, applier.function, applier.wants_recorded, reread
 
     def _reread(self, encoded: bytes) -> tuple[Any, Any]:
         return self.catalog.event_reader(self.type, encoded[:10])(encoded)

@@ -58,7 +58,7 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
         if self.deadly:
             return command_meta_alone(value)
         try:
-            return compiled.command(value).read(value)[0]
+            return compiled.catalog.command_reader(compiled.type, value[:10])(value)[0]
         except Exception:  # noqa: BLE001 - it is dead-lettered all the same: then nobody is told
             return None
 

@@ -25,8 +25,8 @@ from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.errors import EventsrcError, InvalidSchema, Rejected, SnapshotDamaged, UnknownSchema
 from eventsrc.model.identity import is_aggregate_id
-from eventsrc.model.position import Offset
-from eventsrc.model.recorded import CommandMeta, Context, EventMeta, Recorded
+from eventsrc.model.position import Offset, Position
+from eventsrc.model.recorded import Context, EventMeta, Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +111,19 @@ class SectionDecider:
         max_event_bytes, max_command_bytes = limits.max_event_bytes, limits.max_command_bytes
         term, keep, isolated = b"#%d" % partition.term, compiled.type.deduplicate, surroundings.isolated
         room_bytes = limits.output_bytes - batch.output_bytes
-        time, size, done, applied = self._time, 0, 0, 0
+        time, until_purity_check = self._time, self._until_purity_check
+        size = done = applied = last = 0
         for record in records:
             if (size >= room_bytes or clock_s() > deadline_s) and batch.commands + done:
                 break  # whatever the limits are, a batch takes one command
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
-            mark, mark_size, applying, again = len(output), size, False, False
+            mark, mark_size = len(output), size
+            applying = again = False
             try:
-                instance = live.get(key)
-                if instance is None:
+                instance: Any = live.get(key)
+                new = instance is None
+                if new:
                     instance = self._admit(key)
                 if value is None or len(value) > max_command_bytes:
                     raise _unfit(value, limits)
@@ -132,15 +135,16 @@ class SectionDecider:
                     if how is None:
                         break
                 read, handle, wants_context, validate, seed = how
-                meta, body_start, command = read(value)
-                command_id, correlation_id, causation_id, _, reply = meta
+                command_id, correlation_id, causation_id, reply, body_start, command = read(value)
                 memory = instance._eventsrc_memory
-                if command_id not in memory or not self._repeated(memory, meta, how, value, body_start):
+                if command_id not in memory or not self._repeated(
+                    memory, command_id, reply, payload_hash(value, body_start, seed)
+                ):
                     if validate is not None:
                         validate(command)
                     before = capture(instance)
-                    if wants_context:  # noqa: SIM108 - a line each reads better than one of 110 characters
-                        decided = handle(instance, command, _context(record, meta))
+                    if wants_context:
+                        decided = handle(instance, command, _context(record, command_id, correlation_id, causation_id))
                     else:
                         decided = handle(instance, command)
                     events: Sequence[Any]
@@ -149,10 +153,13 @@ class SectionDecider:
                     else:
                         events = () if decided is None else _listed(decided)
                         total = len(events)
-                    self._until_purity_check -= 1
-                    if self._until_purity_check <= 0:  # after a generator has run
+                    until_purity_check -= 1
+                    if until_purity_check <= 0:  # after a generator has run
+                        until_purity_check = 0  # where it fails, look at the next attempt too
                         self._check_purity(instance, before, command)
-                    sequence, at, index, applying = before[-2], time, 0, True
+                        until_purity_check = limits.purity_sample
+                    sequence, at = before[-2], time
+                    index, applying = 0, True
                     if total:
                         hashed = xxh3_64_digest(value[body_start:], seed)
                         for event in events:
@@ -178,14 +185,15 @@ class SectionDecider:
                                 apply(instance, event, Recorded(event, sequence, None, stored))
                             else:
                                 apply(instance, event)
-                            output.append((b"%b@%d%b" % (key, sequence, term), encoded, at // 1000))
+                            output.append((key + b"@%d" % sequence + term, encoded, at // 1000))
                             size += written
                             index += 1
                         time = at
                         instance._eventsrc_memory = remember(memory, keep, command_id, sequence, at, total, hashed)
-                        if key not in undo:
-                            undo[key] = (instance, before if key in live else None)
-                            live[key] = instance
+                        if new:
+                            undo[key], live[key] = (instance, None), instance
+                        elif key not in undo:
+                            undo[key] = (instance, before)
                         applied += 1
                     else:
                         counts.empty += 1
@@ -200,7 +208,7 @@ class SectionDecider:
                     size = mark_size
                     if isinstance(failure, Rejected) and not applying:  # an @apply method cannot reject: it failed
                         counts.rejected += 1
-                        self._answer(meta, "rejected", before[-2], failure.reason, failure.details)
+                        self._answer(command_id, reply, "rejected", before[-2], failure.reason, failure.details)
                     elif attempt < limits.handler_attempts:
                         again = True
                     else:
@@ -212,12 +220,14 @@ class SectionDecider:
             if again:
                 # From the bytes: the failed attempt may have changed the command. Outside the handling of its failure,
                 # or each attempt's traceback would hold all those before it.
-                self._time = time
+                self._time, self._until_purity_check = time, until_purity_check
                 self._decide_all((record,), clock_s, math.inf, attempt + 1)
-                time = self._time
+                time, until_purity_check = self._time, self._until_purity_check
             done += 1
-            partition.position = offset + 1  # type: ignore[assignment]  # NewType's call costs as much as the addition
-        self._time = time
+            last = offset
+        if done:
+            partition.position = Position(last + 1)
+        self._time, self._until_purity_check = time, until_purity_check
         batch.output_bytes += size
         counts.applied += applied
         return done
@@ -253,26 +263,27 @@ class SectionDecider:
         self._partition.waiting_for = UnknownSchemaHere(Offset(offset), fingerprint)
         return None
 
-    def _repeated(self, memory: bytes, meta: CommandMeta, how: CompiledCommand, value: bytes, body_start: int) -> bool:
+    def _repeated(self, memory: bytes, command_id: bytes, reply: int | None, hashed: bytes) -> bool:
         """Answer a command that took effect before; False if it did not (sixteen bytes matched by chance)."""
-        known = recall(memory, meta[0])
+        known = recall(memory, command_id)
         if known is None:
             return False
         self._partition.counts.duplicate += 1
-        same = known.payload_hash == payload_hash(value, body_start, how.hash_seed)
-        self._answer(meta, "duplicate" if same else "conflict", known.sequence)
+        same = known.payload_hash == hashed
+        self._answer(command_id, reply, "duplicate" if same else "conflict", known.sequence)
         return True
 
     def _answer(
         self,
-        meta: CommandMeta,
+        command_id: bytes,
+        reply: int | None,
         status: ReplyStatus,
         sequence: int,
         reason: str | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        if meta[4] is not None:
-            self._answers.append(Answer(meta[4], meta[0], status, sequence, (), reason, details or {}))
+        if reply is not None:
+            self._answers.append(Answer(reply, command_id, status, sequence, (), reason, details or {}))
 
     def _bury(self, record: ConsumedRecord, refusal: Refused) -> None:
         """Dead-letter the command in this very transaction, and tell the caller where it is known who asked."""
@@ -288,23 +299,23 @@ class SectionDecider:
             sequence = instance._eventsrc_sequence if instance is not None else 0
             place = f"dead letter of {topic}/{partition.key.number} offset {record.offset()}"
             details = {"message": str(refusal), "dead_letter": place}
-            self._answer(meta, "failed", sequence, refusal.reason, details)
+            self._answer(meta.id, meta.reply_partition, "failed", sequence, refusal.reason, details)
 
     def _check_purity(self, instance: Any, before: PreImage, command: Any) -> None:
         """Sampled: a handler that changes the state itself would make memory and log part ways."""
-        self._until_purity_check = self._limits.purity_sample
         if self._compiled.capture(instance) == before:
             return
-        self._until_purity_check = 0  # look at the next attempt too
         raise TypeError(
             f"the handler of {type(command).__name__} in {type(instance).__name__} changed the aggregate's state; "
             "a handler decides and returns events, only an @apply method changes state"
         )
 
 
-def _context(record: ConsumedRecord, meta: CommandMeta) -> Context:
-    seed = b"%b\x00%b\x00%d" % (meta[0], record.key(), record.offset() or 0)
-    return Context(record.timestamp()[1], meta[0], meta[1], meta[2], seed)
+def _context(
+    record: ConsumedRecord, command_id: bytes, correlation_id: bytes | None, causation_id: bytes | None
+) -> Context:
+    seed = b"%b\x00%b\x00%d" % (command_id, record.key(), record.offset() or 0)
+    return Context(record.timestamp()[1], command_id, correlation_id, causation_id, seed)
 
 
 def _listed(decided: Any) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ LIMIT = 1024
 _ENTRY = Struct("<16sqqi8s")
 _SIZE = _ENTRY.size
 _TIME = slice(24, 32)
+_pack = _ENTRY.pack
 
 
 class Remembered(NamedTuple):
@@ -33,7 +34,7 @@ def remember(
     """The memory after one more command, without what it may now forget."""
     if len(memory) >= keep * _SIZE:
         memory = _forget(memory, keep - 1, time - WINDOW_US)
-    return memory + _ENTRY.pack(command_id, sequence, time, count, payload_hash)
+    return memory + _pack(command_id, sequence, time, count, payload_hash)
 
 
 def recall(memory: bytes, command_id: bytes) -> Remembered | None:

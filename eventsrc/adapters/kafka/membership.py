@@ -90,17 +90,17 @@ class GroupMembership:
         except KafkaException as exception:
             raise translate(exception, "polling commands") from exception
         polled: Polled = {}
+        topic, number, records = None, None, None
         for message in messages:
             if message.error() is not None:
                 self._failed(message)
                 continue
-            key = self._keys.get((message.topic(), message.partition()))
-            if key is None:
-                continue
-            if key in polled:
-                polled[key].append(message)
-            else:
-                polled[key] = [message]
+            if message.partition() != number or message.topic() != topic:  # a fetch brings many of one partition
+                topic, number = message.topic(), message.partition()
+                key = self._keys.get((topic, number))
+                records = None if key is None else polled.setdefault(key, [])
+            if records is not None:
+                records.append(message)
         for key, position in list(self._sought.items()):
             if polled.pop(key, None):
                 self.open(key, position)  # it was sought while this poll was under way: read from there again

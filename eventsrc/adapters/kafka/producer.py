@@ -134,8 +134,9 @@ class TransactionalProducer:
         topic, number, produce = self._names.events[key.aggregate], key.number, self._producer.produce
         *records, last = section.records
         for record in records:
+            record_key, value, time_ms = record
             try:
-                produce(topic, record[1], record[0], number, timestamp=record[2])
+                produce(topic, value, record_key, number, None, None, time_ms)  # by keyword it takes a third longer
             except BufferError:
                 self._produce_when_drained(topic, record, number, None)
         # One callback per partition and transaction; a failed message fails the commit, so the others need none.
