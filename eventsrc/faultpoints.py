@@ -22,7 +22,8 @@ POINTS: Final = frozenset(
         "after-produce",  # all records are produced, offsets not sent
         "after-send-offsets",  # offsets accepted, EndTxn not sent
         "after-commit",  # the commit is acknowledged, memory not yet told
-        "after-barrier",  # a takeover's barrier is committed, nothing read yet
+        "after-barrier",  # a takeover's barrier is committed, its snapshot not asked for
+        "before-reading",  # a snapshot is loaded, or there is none; no event is read yet
         "during-recovery",  # some of the events are read
     }
 )

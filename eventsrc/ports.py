@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import Protocol
 
 from eventsrc.engine.batch import Answer, Batch
+from eventsrc.engine.effects import LoadSnapshot, WriteCheckpoint
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.records import ConsumedRecord
+from eventsrc.engine.report import WorkerReport
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import DamagedCheckpoint, Head, Run, Segment, StoredCheckpoint
 
@@ -140,6 +142,25 @@ class StableOffsets(Protocol):
 
     def close(self) -> None:
         """Nothing is answered after it."""
+
+
+class Snapshots(Protocol):
+    """Performs what the engine asks of the snapshot store, elsewhere; each answer comes as an input."""
+
+    def load(self, asked: LoadSnapshot) -> None: ...
+
+    def write(self, asked: WriteCheckpoint) -> None: ...
+
+    def forget(self, key: PartitionKey) -> None:
+        """It is no longer ours."""
+
+    def close(self, timeout_s: float) -> None: ...
+
+
+class Status(Protocol):
+    """Where a worker says how it is."""
+
+    def write(self, report: WorkerReport) -> None: ...
 
 
 class SnapshotStore(Protocol):

@@ -75,6 +75,7 @@ class Gathering:
     stage: Stage = Stage.GATHERING
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     awaits: Batch | None = None
+    extends_damaged: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -312,6 +313,7 @@ class Checkpoints:
             lineage.newest if gathering.changed is not None else None,
             lineage.head,
             lineage.claimed,
+            len(entries) >= now.aggregates,
         )
 
     def _anchor(self, aggregate: AggregateType, at: Committed) -> tuple[Anchor, int | None]:
@@ -339,7 +341,9 @@ class Checkpoints:
         gathering = self._answered(happened.partition, happened.attempt)
         if lineage is None or gathering is None:
             return
-        lineage.newest, lineage.head, lineage.claimed = happened.stored, happened.stored.id, True
+        lineage.head, lineage.claimed = happened.stored.id, True
+        if not gathering.extends_damaged:
+            lineage.newest = happened.stored
         lineage.due_s = at.monotonic_s + self.cadence.interval_s
         if self.problem is not None:
             logger.info("snapshots are written again")
@@ -352,6 +356,10 @@ class Checkpoints:
     def failed(self, happened: CheckpointFailed, at: Instant) -> None:
         """Its states are dirty again; where the head is not ours to extend, the next one holds every state."""
         lineage = self.lineages.get(happened.partition)
+        if happened.attempt is None:
+            if lineage is not None:
+                self._nothing_to_extend(lineage)
+            return
         gathering = self._answered(happened.partition, happened.attempt)
         if lineage is None or gathering is None:
             return
@@ -363,6 +371,14 @@ class Checkpoints:
         self._failures += 1
         self._retry_at_s = at.monotonic_s + min(LAST_RETRY_S, 0.5 * 2 ** min(self._failures, 10))
         self.trouble(happened.reason, at)
+
+    def _nothing_to_extend(self, lineage: Lineage) -> None:
+        lineage.newest, lineage.dirty = None, None
+        gathering = lineage.gathering
+        if gathering is not None and gathering.stage is Stage.WRITING:
+            gathering.extends_damaged = True
+        elif gathering is not None:
+            lineage.gathering, self._active = None, None
 
     def trouble(self, reason: str, at: Instant) -> None:
         """The store does not work; told once."""
@@ -376,7 +392,7 @@ class Checkpoints:
     def _answered(self, key: PartitionKey, attempt: int) -> Gathering | None:
         lineage = self.lineages.get(key)
         gathering = lineage.gathering if lineage is not None else None
-        if lineage is None or gathering is None or gathering.attempt != attempt:
+        if lineage is None or gathering is None or (gathering.attempt, gathering.stage) != (attempt, Stage.WRITING):
             return None
         lineage.gathering = None
         self._active = None

@@ -77,7 +77,8 @@ class SectionDecider:
         """Decide records in order; returns how many were taken.
 
         Stops when the batch is full or its time is over, and at a command whose schema is not known
-        (`partition.waiting_for`). Raises SnapshotDamaged: then call `take_back`. A record below the partition's position was fetched before a rewind: skipped.
+        (`partition.waiting_for`). A record below the partition's position was fetched before a rewind: skipped.
+        Raises SnapshotDamaged: then call `take_back`.
         """
         partition, batch, limits = self._partition, self._batch, self._limits
         room, start = limits.records - batch.commands, partition.position

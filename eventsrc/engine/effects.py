@@ -180,10 +180,11 @@ class CheckpointWritten:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFailed:
-    """It is void. `superseded`: the head is not what we extend."""
+    """It is void. `superseded`: the head is not what we extend. `attempt` is None where an older one turned out to be damaged:
+    nothing can be extended."""
 
     partition: PartitionKey
-    attempt: int
+    attempt: int | None
     reason: str
     superseded: bool = False
 
@@ -277,7 +278,7 @@ class LoadSnapshot:
 @dataclass(frozen=True, slots=True)
 class WriteCheckpoint:
     """Write it, as a change to `extends` (None: it holds every state), over the head row that has `head`; claim first where
-    that was not done. `entries`: aggregate ids with their encoded states."""
+    that was not done. `entries`: aggregate ids with their encoded states; `covers_all`: of every one there is."""
 
     partition: PartitionKey
     attempt: int
@@ -286,6 +287,7 @@ class WriteCheckpoint:
     extends: StoredCheckpoint | None
     head: uuid.UUID | None
     claimed: bool
+    covers_all: bool
 
 
 @dataclass(frozen=True, slots=True)

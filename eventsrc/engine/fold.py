@@ -24,7 +24,7 @@ from eventsrc.engine.records import ConsumedRecord
 from eventsrc.engine.states import States
 from eventsrc.errors import DecodingError, InvalidSchema, LogInconsistent, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
-from eventsrc.model.position import Offset
+from eventsrc.model.position import Offset, Position
 from eventsrc.model.recorded import EventMeta, Recorded
 from eventsrc.model.snapshot import Anchor, Checkpoint
 
@@ -100,6 +100,13 @@ class PartitionFold:
             self.applied, self.highest_source = {start.term: start.applied}, start.highest_source
             self.last_time, self.events, self.aggregates = start.anchor.time, start.events, start.aggregates
             self.writer_commands_topic_id = start.commands_topic_id if start.events else None
+
+    @property
+    def position(self) -> Position:
+        """The next offset to feed."""
+        if self.last_offset is not None:
+            return Position(self.last_offset + 1)
+        return Position(0 if self.start is None else self.start.anchor.offset)
 
     def feed(self, offset: int, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Recorded | None:
         """Fold one record. Returns the event if it was folded: it is not where it is a barrier, a tombstone, of a

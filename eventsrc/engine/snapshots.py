@@ -35,16 +35,20 @@ def refusal(checkpoint: Checkpoint, topics: TopicIds, folded_by: FoldedBy) -> st
 def usable(
     kept: Sequence[StoredCheckpoint | DamagedCheckpoint], topics: TopicIds, folded_by: FoldedBy
 ) -> tuple[list[StoredCheckpoint], list[str]]:
-    """Those that may be used, in the order given, and a line for each that may not."""
+    """Those that may be used, in the order given, and a line for each reason why others may not."""
     good: list[StoredCheckpoint] = []
-    refused: list[str] = []
+    refused: dict[str, list[str]] = {}
     for each in kept:
         reason = each.reason if isinstance(each, DamagedCheckpoint) else refusal(each.checkpoint, topics, folded_by)
         if reason is not None:
-            refused.append(f"checkpoint {each.id}: {reason}")
+            refused.setdefault(reason, []).append(str(each.id))
         elif isinstance(each, StoredCheckpoint):
             good.append(each)
-    return good, refused
+    return good, [f"{_named(ids)}: {reason}" for reason, ids in refused.items()]
+
+
+def _named(ids: Sequence[str]) -> str:
+    return f"checkpoint {ids[0]}" if len(ids) == 1 else f"{len(ids)} checkpoints, the newest {ids[0]}"
 
 
 def verify_below(checkpoint: Checkpoint, term: int) -> None:

@@ -54,6 +54,8 @@ from eventsrc.engine.effects import (
 )
 from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import Partition, PartitionKey, UnknownSchemaHere
+from eventsrc.engine.report import WorkerReport
+from eventsrc.engine.reporting import recovery_progress, report_of
 from eventsrc.engine.snapshots import DISCARD
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
@@ -67,6 +69,7 @@ FREE_ABORTS = 2
 SETTLED_AFTER_S = 5.0
 COOLED_AT_ONCE = 2000
 SAY_AGAIN_S = 60.0
+SAY_PROGRESS_S = 2.0
 
 _ON_THE_WAY = (Phase.FENCING, Phase.CLAIMING, Phase.LOADING, Phase.READING)
 
@@ -97,6 +100,7 @@ class WorkerEngine:
     _aborts_in_a_row: int = 0
     _hold_until_s: float = 0.0
     _said_unheld_at_s: float | None = None
+    _said_progress_s: float = 0.0
     checkpoints: Checkpoints = field(init=False)
     _takeovers: Takeovers = field(init=False)
 
@@ -213,6 +217,19 @@ class WorkerEngine:
             case ShutdownRequested():
                 self._stopping = True
                 return []
+
+    def report(self, at: Instant) -> WorkerReport:
+        """What there is to say of this worker now."""
+        of = self.checkpoints
+        return WorkerReport(
+            self.owner.instance,
+            at.wall_us,
+            of.predicted_s,
+            self.pipeline.settings.recovery_time_objective,
+            of.problem if of.enabled else of.why_not(),
+            of.failing_since_us,
+            tuple(report_of(each, of.lineages.get(key), of.cadence, at) for key, each in sorted(self.owned.items())),
+        )
 
     # ---- commands
 
@@ -464,6 +481,7 @@ class WorkerEngine:
                 effects.append(FindBlocker(ownership.key, ownership.attempt, words))
             else:
                 logger.warning("partition %s is %s for %.0f s", ownership.key, ownership.phase.value, stalled_s)
+        self._say_progress(at)
         effects += self._takeovers.waited_for_snapshot(at)
         if not self._stopping:
             self.checkpoints.begin_due(at)
@@ -485,6 +503,19 @@ class WorkerEngine:
         batches = (self.lane.current, self.lane.ahead)
         sections = [batch.sections[key] for batch in batches if batch is not None and key in batch.sections]
         return {identity for section in sections for identity in section.undo}
+
+    def _say_progress(self, at: Instant) -> None:
+        if at.monotonic_s - self._said_progress_s < SAY_PROGRESS_S:
+            return
+        self._said_progress_s = at.monotonic_s
+        for ownership in self.owned.values():
+            progress = recovery_progress(ownership, at.monotonic_s)
+            if progress is not None and at.monotonic_s - ownership.reading_since_s >= SAY_PROGRESS_S:
+                left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
+                logger.info(
+                    "partition %s is recovering: %d of %d offsets read, %.0f/s%s",
+                    ownership.key, progress.have, progress.need, progress.rate, left,
+                )  # fmt: skip
 
     def _say_objective(self, at: Instant) -> None:
         """A warning when a recovery would take longer than declared, again every minute; a line when it holds again."""

@@ -27,7 +27,9 @@ from eventsrc.engine.effects import (
     Halt,
     Input,
     Instant,
+    LoadSnapshot,
     LogRefused,
+    LoopTurned,
     Lost,
     Open,
     Pause,
@@ -43,12 +45,23 @@ from eventsrc.engine.effects import (
     TakeoverRefused,
     Ticked,
     TransactionInDoubt,
+    WriteCheckpoint,
 )
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import AbortRequired, InvalidSchema, OutcomeInDoubt
 from eventsrc.faultpoints import reach
-from eventsrc.ports import DecidingRecord, EventsLog, Membership, Polled, Replies, StableOffsets, Transactions
+from eventsrc.ports import (
+    DecidingRecord,
+    EventsLog,
+    Membership,
+    Polled,
+    Replies,
+    Snapshots,
+    StableOffsets,
+    Status,
+    Transactions,
+)
 from eventsrc.runtime.commit_thread import CommitThread
 
 logger = logging.getLogger("eventsrc.worker")
@@ -58,6 +71,7 @@ IDLE_POLL_S = 0.05
 BUSY_POLL_S = 0.002
 EVENTS_AT_ONCE = 5000
 SERVE_MEMBERSHIP_AFTER_S = 1.0
+REPORT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,8 @@ class Ports:
     replies: Replies
     queries: StableOffsets
     record: DecidingRecord
+    snapshots: Snapshots | None = None
+    status: Status | None = None
 
 
 class Driver:
@@ -103,6 +119,7 @@ class Driver:
         self._stopping = stopping
         self._ticked_s = 0.0
         self._served_s = 0.0
+        self._reported_s = 0.0
         self.ports: Ports | None = None
         self._dead = False
         self._begin_producer(None)
@@ -137,6 +154,8 @@ class Driver:
                 return
             self._poll_commands()
             self._poll_events()
+            if self._engine.wants_turns:
+                self._step(LoopTurned())
             self._tick()
 
     def close(self) -> None:
@@ -146,10 +165,18 @@ class Driver:
         ports.replies.flush(2.0)
         ports.membership.close()
         ports.events.close()
+        if ports.snapshots is not None:
+            ports.snapshots.close(2.0)
         self._stopping.set()
         if self._producer is not None:
             self._producer.abandon()
         self._commits.close(2.0)
+
+    @property
+    def _snapshots(self) -> Snapshots:
+        if self._ports.snapshots is None:
+            raise AssertionError("the engine was told of a snapshot store that is not there")
+        return self._ports.snapshots
 
     @property
     def _ports(self) -> Ports:
@@ -204,8 +231,15 @@ class Driver:
             if self._producer is None:
                 self._proof = self._ports.membership.metadata()
             self._step(Ticked())
+            self._report_status(now_s)
             if self._engine.proved:
                 self._ports.record.progressed()
+
+    def _report_status(self, now_s: float) -> None:
+        status = self._ports.status
+        if status is not None and now_s - self._reported_s >= REPORT_S:
+            self._reported_s = now_s
+            status.write(self._engine.report(Instant(time.time_ns() // 1000, now_s)))
 
     def _drain_inbox(self) -> None:
         while True:
@@ -252,8 +286,13 @@ class Driver:
                     if metadata is None:
                         metadata = ports.membership.metadata()
                     ports.queries.ask(partition, attempt, metadata)
-                case StartReading(partition, position):
+                case LoadSnapshot():
                     reach("after-barrier")
+                    self._snapshots.load(effect)
+                case WriteCheckpoint():
+                    self._snapshots.write(effect)
+                case StartReading(partition, position):
+                    reach("before-reading" if ports.snapshots is not None else "after-barrier")
                     ports.events.start(partition, position)
                 case StopReading(partition):
                     ports.events.stop(partition)
@@ -341,12 +380,18 @@ class Driver:
         self._guarded(Revoking(partitions))
         for partition in partitions:
             self._ports.queries.cancel(partition)
+            self._forget_snapshots(partition)
         self._guarded(Revoked(partitions))
 
     def on_lost(self, partitions: tuple[PartitionKey, ...]) -> None:
         for partition in partitions:
             self._ports.queries.cancel(partition)
+            self._forget_snapshots(partition)
         self._guarded(Lost(partitions))
+
+    def _forget_snapshots(self, partition: PartitionKey) -> None:
+        if self._ports.snapshots is not None:
+            self._ports.snapshots.forget(partition)
 
     def on_partition_error(self, partition: PartitionKey, reason: str) -> None:
         """The commands topic cannot be read on."""

@@ -50,9 +50,12 @@ from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import Fenced, WorkerError
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
+from eventsrc.ports import SnapshotStore
 from eventsrc.runtime.driver import Driver, Ports
 from eventsrc.runtime.restarts import EXIT_FENCED
 from eventsrc.runtime.settings import Settings
+from eventsrc.runtime.snapshot_threads import SnapshotThreads
+from eventsrc.runtime.status_file import StatusFile
 
 logger = logging.getLogger("eventsrc.worker")
 
@@ -134,6 +137,7 @@ class _Worker:
             {name: TopicIds(ids[self._commands[name]], ids[self._events[name]]) for name in self._pipeline.aggregates},
             time.monotonic,
             uuid.uuid4,
+            has_snapshots=self._settings.database_url is not None,
             suspicious=self._record.suspicious,
         )
         driver = Driver(
@@ -186,7 +190,24 @@ class _Worker:
                 driver.post,
             ),
             self._record,
+            self._snapshots(driver),
+            StatusFile(self._directory),
         )
+
+    def _snapshots(self, driver: Driver) -> SnapshotThreads | None:
+        url, pipeline, instance = self._settings.database_url, self._pipeline.name, self._owner.instance
+        if url is None:
+            logger.warning(
+                "no database is configured (DATABASE_URL), so no checkpoints are taken: each start reads the whole log"
+            )
+            return None
+
+        def open_store() -> SnapshotStore:
+            from eventsrc.adapters.postgres.store import PostgresSnapshots
+
+            return PostgresSnapshots(url, pipeline, instance)
+
+        return SnapshotThreads(open_store, driver.post)
 
     def _describe_blocker(self, key: PartitionKey) -> str | None:
         return describe_blocker(self._common, self._pipeline.settings.group_id, self._events[key.aggregate], key.number)

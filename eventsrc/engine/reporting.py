@@ -1,0 +1,62 @@
+"""What a worker knows of one partition, as a report."""
+
+from __future__ import annotations
+
+from eventsrc.engine.cadence import Cadence
+from eventsrc.engine.checkpoint import Lineage
+from eventsrc.engine.effects import Instant
+from eventsrc.engine.report import CheckpointReport, PartitionReport, RecoveryProgress
+from eventsrc.engine.takeover import Ownership, Phase
+
+
+def report_of(ownership: Ownership, lineage: Lineage | None, cadence: Cadence, at: Instant) -> PartitionReport:
+    """`lineage`: of the partition, if it is open."""
+    phase, reason = ownership.phase.name.lower(), _reason(ownership)
+    if lineage is None:
+        progress = recovery_progress(ownership, at.monotonic_s)
+        return PartitionReport(ownership.key, phase, reason, None, None, 0, 0, None, 0.0, progress)
+    newest = lineage.newest
+    checkpoint = None
+    if newest is not None:
+        taken_us = int(newest.taken_at.timestamp() * 1_000_000)
+        checkpoint = CheckpointReport(newest.checkpoint.position, taken_us, newest.size_bytes, newest.states)
+    return PartitionReport(
+        ownership.key,
+        phase,
+        reason,
+        lineage.partition.position,
+        lineage.committed.offset + 1,
+        lineage.committed.aggregates,
+        lineage.tail,
+        checkpoint,
+        cadence.partition_s(lineage.tail, lineage.size_bytes),
+        None,
+    )
+
+
+def recovery_progress(ownership: Ownership, now_s: float) -> RecoveryProgress | None:
+    """None where nothing is being read."""
+    fold = ownership.fold
+    if fold is None or ownership.term is None:
+        return None
+    need = ownership.term + 1 - ownership.reading_from
+    have = fold.position - ownership.reading_from
+    took_s = now_s - ownership.reading_since_s
+    rate = have / took_s if took_s > 0 else 0.0
+    return RecoveryProgress(need, have, rate, (need - have) / rate if rate else None)
+
+
+def _reason(ownership: Ownership) -> str | None:
+    match ownership.phase:
+        case Phase.OPEN:
+            return None
+        case Phase.HALTED:
+            return ownership.reason
+        case Phase.WAITING if ownership.partition is not None and ownership.partition.waiting_for is not None:
+            waiting = ownership.partition.waiting_for
+            fingerprint = int.from_bytes(waiting.fingerprint, "little")
+            return (
+                f"the command at offset {waiting.offset} is of a schema not known here (fingerprint {fingerprint:016x})"
+            )
+        case _:
+            return str(ownership.phase.value)
