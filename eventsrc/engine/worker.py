@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eventsrc.codec.catalog import Catalog
+from eventsrc.engine.announcing import Announcements, say_dead_letters
 from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.cadence import Cadence
 from eventsrc.engine.checkpoint import Checkpoints
@@ -55,7 +56,7 @@ from eventsrc.engine.effects import (
 from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import Partition, PartitionKey, UnknownSchemaHere
 from eventsrc.engine.report import WorkerReport
-from eventsrc.engine.reporting import recovery_progress, report_of
+from eventsrc.engine.reporting import report_of
 from eventsrc.engine.snapshots import DISCARD
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
@@ -68,8 +69,6 @@ logger = logging.getLogger("eventsrc.engine")
 FREE_ABORTS = 2
 SETTLED_AFTER_S = 5.0
 COOLED_AT_ONCE = 2000
-SAY_AGAIN_S = 60.0
-SAY_PROGRESS_S = 2.0
 
 _ON_THE_WAY = (Phase.FENCING, Phase.CLAIMING, Phase.LOADING, Phase.READING)
 
@@ -99,8 +98,7 @@ class WorkerEngine:
     _record_limit: int = 0
     _aborts_in_a_row: int = 0
     _hold_until_s: float = 0.0
-    _said_unheld_at_s: float | None = None
-    _said_progress_s: float = 0.0
+    _announcements: Announcements = field(default_factory=Announcements)
     checkpoints: Checkpoints = field(init=False)
     _takeovers: Takeovers = field(init=False)
 
@@ -310,24 +308,12 @@ class WorkerEngine:
             for section in batch.sections.values():
                 effects += self._note_offset(section, committed)
             effects += self.checkpoints.decided(batch)
-            self._say_dead_letters(batch)
+            say_dead_letters(batch)
             self._committed_commands += batch.commands
             self._record_limit = min(self.limits.records, self._record_limit * 2)
             if batch.answers:
                 effects.append(SendAnswers(batch.answers))
         return effects + self._advance(at)
-
-    def _say_dead_letters(self, batch: Batch) -> None:
-        """One line per transaction: a line for each would cost more than the commands."""
-        buried = [section for section in batch.sections.values() if section.dead_letters]
-        if not buried:
-            return
-        first, others = buried[0], sum(len(section.dead_letters) for section in buried) - 1
-        offset = dict(first.dead_letters[0].headers)["eventsrc.offset"] or b""
-        logger.warning(
-            "dead letter: command of partition %s at offset %s: %s%s", first.key, offset.decode(), first.first_refusal,
-            f" (and {others} more in the same transaction)" if others else "",
-        )  # fmt: skip
 
     def _note_offset(self, section: Section, committed: TransactionCommitted) -> list[Effect]:
         """An offset that went back means another log under the same name."""
@@ -481,11 +467,11 @@ class WorkerEngine:
                 effects.append(FindBlocker(ownership.key, ownership.attempt, words))
             else:
                 logger.warning("partition %s is %s for %.0f s", ownership.key, ownership.phase.value, stalled_s)
-        self._say_progress(at)
+        self._announcements.progress(self.owned.values(), at)
         effects += self._takeovers.waited_for_snapshot(at)
         if not self._stopping:
             self.checkpoints.begin_due(at)
-        self._say_objective(at)
+        self._announcements.objective(self.checkpoints, at)
         return effects + self._advance(at)
 
     def _turned(self) -> list[Effect]:
@@ -503,36 +489,6 @@ class WorkerEngine:
         batches = (self.lane.current, self.lane.ahead)
         sections = [batch.sections[key] for batch in batches if batch is not None and key in batch.sections]
         return {identity for section in sections for identity in section.undo}
-
-    def _say_progress(self, at: Instant) -> None:
-        if at.monotonic_s - self._said_progress_s < SAY_PROGRESS_S:
-            return
-        self._said_progress_s = at.monotonic_s
-        for ownership in self.owned.values():
-            progress = recovery_progress(ownership, at.monotonic_s)
-            if progress is not None and at.monotonic_s - ownership.reading_since_s >= SAY_PROGRESS_S:
-                left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
-                logger.info(
-                    "partition %s is recovering: %d of %d offsets read, %.0f/s%s",
-                    ownership.key, progress.have, progress.need, progress.rate, left,
-                )  # fmt: skip
-
-    def _say_objective(self, at: Instant) -> None:
-        """A warning when a recovery would take longer than declared, again every minute; a line when it holds again."""
-        predicted_s, objective_s = self.checkpoints.predicted_s, self.pipeline.settings.recovery_time_objective
-        said_s = self._said_unheld_at_s
-        if predicted_s <= objective_s:
-            if said_s is not None:
-                logger.info(
-                    "the recovery time objective holds again: predicted %.1f s / %g s", predicted_s, objective_s
-                )
-            self._said_unheld_at_s = None
-        elif said_s is None or at.monotonic_s - said_s >= SAY_AGAIN_S:
-            self._said_unheld_at_s = at.monotonic_s
-            logger.warning(
-                "the recovery time objective does not hold: predicted %.1f s / %g s: %s",
-                predicted_s, objective_s, self.checkpoints.why_not(),
-            )  # fmt: skip
 
     def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:
         blocked = ownership.phase is Phase.BLOCKED

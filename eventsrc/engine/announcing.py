@@ -1,0 +1,72 @@
+"""What a worker says aloud of its own accord: set-aside commands, recoveries under way, an objective that does not hold.
+
+Each so that a log stays readable: once per transaction, every few seconds, at a change and then every minute.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from eventsrc.engine.batch import Batch
+from eventsrc.engine.checkpoint import Checkpoints
+from eventsrc.engine.effects import Instant
+from eventsrc.engine.reporting import recovery_progress
+from eventsrc.engine.takeover import Ownership
+
+logger = logging.getLogger("eventsrc.engine")
+
+AGAIN_S = 60.0
+PROGRESS_S = 2.0
+
+
+def say_dead_letters(batch: Batch) -> None:
+    """One line per transaction: a line for each would cost more than the commands."""
+    buried = [section for section in batch.sections.values() if section.dead_letters]
+    if not buried:
+        return
+    first, others = buried[0], sum(len(section.dead_letters) for section in buried) - 1
+    offset = dict(first.dead_letters[0].headers)["eventsrc.offset"] or b""
+    logger.warning(
+        "dead letter: command of partition %s at offset %s: %s%s", first.key, offset.decode(), first.first_refusal,
+        f" (and {others} more in the same transaction)" if others else "",
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Announcements:
+    """What was said last."""
+
+    _unheld_s: float | None = None
+    _progress_s: float = 0.0
+
+    def progress(self, owned: Iterable[Ownership], at: Instant) -> None:
+        """Of recoveries that take longer than a moment."""
+        if at.monotonic_s - self._progress_s < PROGRESS_S:
+            return
+        self._progress_s = at.monotonic_s
+        for ownership in owned:
+            progress = recovery_progress(ownership, at.monotonic_s)
+            if progress is not None and at.monotonic_s - ownership.reading_since_s >= PROGRESS_S:
+                left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
+                logger.info(
+                    "partition %s is recovering: %d of %d offsets read, %.0f/s%s",
+                    ownership.key, progress.have, progress.need, progress.rate, left,
+                )  # fmt: skip
+
+    def objective(self, checkpoints: Checkpoints, at: Instant) -> None:
+        """When a recovery would take longer than declared, and when it would not any more."""
+        predicted_s, objective_s = checkpoints.predicted_s, checkpoints.cadence.objective_s
+        if predicted_s <= objective_s:
+            if self._unheld_s is not None:
+                logger.info(
+                    "the recovery time objective holds again: predicted %.1f s / %g s", predicted_s, objective_s
+                )
+            self._unheld_s = None
+        elif self._unheld_s is None or at.monotonic_s - self._unheld_s >= AGAIN_S:
+            self._unheld_s = at.monotonic_s
+            logger.warning(
+                "the recovery time objective does not hold: predicted %.1f s / %g s: %s",
+                predicted_s, objective_s, checkpoints.why_not(),
+            )  # fmt: skip
