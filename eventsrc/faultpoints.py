@@ -15,8 +15,20 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
+SNAPSHOT_STATEMENTS: Final = (
+    "claim",
+    *(f"segments-{statement}" for statement in ("begin", "copy", "commit")),
+    *(f"commit-{statement}" for statement in ("begin", "lock", "insert", "move", "commit")),
+    *(f"collect-{statement}" for statement in ("begin", "lock", "checkpoints", "segments", "commit")),
+)
+"""Every statement by which the snapshot store changes something, named by what it belongs to."""
+SNAPSHOT_POINTS: Final = (
+    *(f"snapshot-{when}-{statement}" for statement in SNAPSHOT_STATEMENTS for when in ("before", "after")),
+    "snapshot-mid-segments-copy",  # each time that a block has been handed to the client library
+)
 POINTS: Final = frozenset(
     {
+        *SNAPSHOT_POINTS,
         "before-produce",  # a batch is decided, its transaction not begun
         "mid-produce",  # some records of a transaction are produced
         "after-produce",  # all records are produced, offsets not sent
