@@ -120,12 +120,12 @@ class SectionDecider:
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
             mark, mark_size = len(output), size
-            applying = again = False
+            applying = again = new = False
             try:
                 instance: Any = live.get(key)
-                new = instance is None
-                if new:
+                if instance is None:
                     instance = self._admit(key)
+                    new = key not in live
                 if value is None or len(value) > max_command_bytes:
                     raise _unfit(value, limits)
                 if isolated:

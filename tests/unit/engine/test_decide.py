@@ -549,3 +549,15 @@ def test_a_handler_that_returns_no_event_is_told_what_it_may_return() -> None:
     desk.decide(handler(lambda account, command, context: 17))
     assert "a handler returned int" in header(desk.dead[0], "eventsrc.message")
     assert "or an iterable of such events" in header(desk.dead[0], "eventsrc.message")
+
+
+def test_what_was_encoded_when_its_command_came_is_taken_back_to_what_it_was() -> None:
+    desk = Desk()
+    desk.decide(Deposit(5))
+    desk.next_batch()
+    before = desk.partition.states.encoded(KEY)
+    assert desk.partition.states.cool(1, ()) == 1
+    desk.decide(Deposit(7))
+    assert desk.live().sequence == 2
+    desk.partition.take_back(desk.section)
+    assert desk.partition.states.encoded(KEY) == before
