@@ -53,6 +53,14 @@ CLAIMS = 2
 
 
 @dataclass(slots=True)
+class _Replay:
+    """Of all partitions that are read at the same time, as they share one reader."""
+
+    since_s: float
+    events: int = 0
+
+
+@dataclass(slots=True)
 class Takeovers:
     """Every partition that is ours, from its assignment on. `halt` stops one loudly and says what else that undoes."""
 
@@ -66,6 +74,8 @@ class Takeovers:
     owned: dict[PartitionKey, Ownership] = field(default_factory=dict)
     compiled: dict[str, CompiledAggregate] = field(default_factory=dict)
     _attempts: int = 0
+    _replay: _Replay = field(default_factory=lambda: _Replay(0.0))
+    _said_problem: str | None = None
 
     def __post_init__(self) -> None:
         self.compiled = {
@@ -183,8 +193,9 @@ class Takeovers:
             return []
         for line in loaded.refused:
             logger.warning("partition %s recovers from further back: %s", ownership.key, line)
-        if loaded.problem is not None:
-            logger.warning("partition %s recovers from its log alone: %s", ownership.key, loaded.problem)
+        if loaded.problem is not None and loaded.problem != self._said_problem:
+            logger.warning("partition %s, and others, recover from their logs alone: %s", ownership.key, loaded.problem)
+        self._said_problem = loaded.problem
         if loaded.checkpoint is not None:
             try:
                 verify_below(loaded.checkpoint.checkpoint, ownership.term)
@@ -229,6 +240,8 @@ class Takeovers:
             ownership.fold = PartitionFold(aggregate, self.catalog, start=start, stored=snapshot.states)
             ownership.reading_from = Position(start.anchor.offset)
         ownership.progress_s = ownership.reading_since_s = at.monotonic_s
+        if not any(each.phase is Phase.READING and each is not ownership for each in self.owned.values()):
+            self._replay = _Replay(at.monotonic_s)
         return [StartReading(ownership.key, ownership.reading_from)]
 
     def events_read(self, polled: EventsPolled, at: Instant) -> list[Effect]:
@@ -275,7 +288,9 @@ class Takeovers:
         ownership.on(PhaseEvent.OWN_BARRIER_READ)
         start = fold.start
         replayed = fold.events - (start.events if start is not None else 0)
-        self.cadence.replayed(replayed, at.monotonic_s - ownership.reading_since_s)
+        self._replay.events += replayed
+        if not any(each.phase is Phase.READING for each in self.owned.values()):
+            self.cadence.replayed(self._replay.events, at.monotonic_s - self._replay.since_s)
         logger.info(
             "partition %s open after %.2f s: %d aggregates, %s and %d events after it; commands from offset %d on, term %d",
             ownership.key, at.monotonic_s - ownership.since_s, fold.aggregates,
