@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 # Each module has `register(app)`. In the order in which `--help` lists them.
-_GROUPS = ("init", "dev", "run", "check", "doctor", "send", "show", "log", "tail", "topics", "schema")
+_GROUPS = ("init", "dev", "run", "check", "doctor", "send", "show", "log", "replay", "tail", "topics", "schema", "db")
 
 _ABOUT = """Event-sourced stream processing on Kafka: aggregates as Python classes, exactly once.
 

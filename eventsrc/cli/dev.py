@@ -16,6 +16,7 @@ import typer
 
 from eventsrc.cli.render import columns
 from eventsrc.cli.session import Session, command
+from eventsrc.errors import EventsrcError
 
 if TYPE_CHECKING:
     from eventsrc.cli.dev_process import WorkerProcess
@@ -52,6 +53,7 @@ def dev(
                 stack.wipe()
             services = resolve_services(stack, given)
             print(describe(services), flush=True)
+            _prepare(services)
             if app is None:
                 print("  worker    none: no application is named (eventsrc dev module:attribute)", flush=True)
                 _wait(stack)
@@ -59,6 +61,19 @@ def dev(
                 _run(WorkerProcess(app, settings, services), stack, settings.state_dir)
         finally:
             stack.stop()
+
+
+def _prepare(services: Services) -> None:
+    """The tables of snapshots. Without them a worker runs all the same, and says so."""
+    from eventsrc.adapters.postgres.upgrading import upgrade
+
+    try:
+        before = upgrade(services.database_url)
+    except (LookupError, EventsrcError) as error:
+        print(f"  tables    no snapshots: {error}", flush=True)
+        return
+    if before.missing:
+        print(f"  tables    of snapshots: revision {before.known}", flush=True)
 
 
 def describe(services: Services) -> str:

@@ -100,6 +100,15 @@ class Settings:
             )
         return self.bootstrap_servers
 
+    def require_database_url(self) -> str:
+        """The address of Postgres. Raises `Unreachable` where no source names one."""
+        if self.database_url is None:
+            raise Unreachable(
+                f"no Postgres address is given and no local stack runs in {self.state_dir}: "
+                "start one with `eventsrc dev`, or set DATABASE_URL"
+            )
+        return self.database_url
+
     def in_environment(self) -> dict[str, str]:
         """As the environment gives them to a child process: secrets stay out of the process list. The application and
         the instance id are not among them."""

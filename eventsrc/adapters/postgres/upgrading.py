@@ -1,19 +1,17 @@
 """Brings the database's tables to what this version knows: alembic, driven from here, without an alembic.ini.
 
-Owns where the migrations are. Imports alembic and SQLAlchemy: import this lazily.
+Owns where the migrations are. alembic and SQLAlchemy are imported only when there is something to upgrade.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 import eventsrc
 from eventsrc.adapters.postgres.connecting import (
@@ -25,13 +23,16 @@ from eventsrc.adapters.postgres.connecting import (
     revision_of,
 )
 from eventsrc.adapters.postgres.errors import unavailable
-from eventsrc.errors import EventsrcError
+from eventsrc.errors import EventsrcError, Unreachable
 
-_APPLICATION_NAME = "eventsrc db upgrade"
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_APPLICATION_NAME = "eventsrc db"
 
 
 class SchemaStatus(NamedTuple):
-    """Which migrations a database has had, the newest being `revision` (None: none), and which are still `missing`."""
+    """The newest migration that a database has had (None: none), the newest known, and those still `missing`."""
 
     revision: str | None
     known: str
@@ -44,68 +45,40 @@ class SchemaStatus(NamedTuple):
 
 
 def status(dsn: str) -> SchemaStatus:
-    """Raises SnapshotsUnavailable, InvalidSettings."""
-    address = libpq_address(dsn)
-    try:
-        with PatientConnection.to(address, _APPLICATION_NAME) as connection:
-            return _status_at(revision_of(connection))
-    except psycopg.Error as error:
-        raise unavailable("asking for the revision of the snapshot tables", error) from error
+    """Raises Unreachable, SnapshotsUnavailable, InvalidSettings."""
+    with _connected(dsn, "reading the revision of the snapshot tables") as connection:
+        return status_at(revision_of(connection))
+
+
+def status_at(revision: str | None) -> SchemaStatus:
+    """Of a database that has that revision."""
+    newer = revision is not None and is_newer(revision)
+    files = sorted(path.name for path in (migrations_directory() / "versions").glob("[0-9]*.py"))
+    names = [name.partition("_")[0] for name in files]
+    missing = () if newer else tuple(name for name in names if revision is None or name > revision)
+    return SchemaStatus(revision, SCHEMA_REVISION, missing)
 
 
 def upgrade(dsn: str) -> SchemaStatus:
-    """What the database had before; now it has every migration, or has what it had. Several at once wait for one another.
-
-    Raises SnapshotsUnavailable, also for tables that a newer version made; InvalidSettings."""
-    address = libpq_address(dsn)
+    """Returns what the database had before; it has every migration now. Several at once wait for one another; one that
+    fails has changed nothing. Raises Unreachable, SnapshotsUnavailable (also for tables of a newer version), InvalidSettings."""
     before = status(dsn)
     if before.newer:
         refuse_other_revision(before.revision)
-    if not before.missing:
-        return before
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: PatientConnection.to(address, _APPLICATION_NAME),
-        poolclass=sqlalchemy.NullPool,
-    )
-    try:
-        with engine.connect() as connection:
-            connection.connection.dbapi_connection.autocommit = False  # type: ignore[union-attr]  # it is psycopg's
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
-    except psycopg.Error as error:
-        raise unavailable("upgrading the snapshot tables", error) from error
-    except sqlalchemy.exc.DBAPIError as error:
-        if not isinstance(error.orig, psycopg.Error):
-            raise
-        raise unavailable("upgrading the snapshot tables", error.orig) from error
+    if before.missing:
+        _run_migrations(dsn)
     return before
 
 
 def preview(revision: str | None) -> str:
-    """The SQL that `upgrade` would run on a database of that revision."""
-    missing = _status_at(revision).missing
-    if not missing:
+    """The SQL that `upgrade` would run on a database of that revision; it stands in a transaction of its own."""
+    from alembic import command
+
+    if not status_at(revision).missing:
         return ""
     written = io.StringIO()
     command.upgrade(_config(written), f"{revision or 'base'}:head", sql=True)
     return written.getvalue()
-
-
-def _status_at(revision: str | None) -> SchemaStatus:
-    script = ScriptDirectory.from_config(_config())
-    all_of_them = [each.revision for each in script.walk_revisions()][::-1]
-    missing = tuple(each for each in all_of_them if revision is None or each > revision)
-    return SchemaStatus(revision, SCHEMA_REVISION, () if revision is not None and is_newer(revision) else missing)
-
-
-def _config(output: io.StringIO | None = None) -> Config:
-    config = Config(stdout=output, output_buffer=output) if output else Config()
-    config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
 
 
 def migrations_directory() -> Path:
@@ -115,3 +88,44 @@ def migrations_directory() -> Path:
         if (directory / "env.py").is_file():
             return directory
     raise EventsrcError(f"the migrations are missing from {package}: install eventsrc again")
+
+
+def _run_migrations(dsn: str) -> None:
+    import sqlalchemy
+    from alembic import command
+
+    with _connected(dsn, "upgrading the snapshot tables") as connection:
+        connection.autocommit = False
+        engine = sqlalchemy.create_engine(
+            "postgresql+psycopg://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool
+        )
+        try:
+            with engine.begin() as transaction:
+                config = _config()
+                config.attributes["connection"] = transaction
+                command.upgrade(config, "head")
+        except sqlalchemy.exc.DBAPIError as error:
+            raise error.orig or error from error
+
+
+@contextmanager
+def _connected(dsn: str, doing: str) -> Iterator[PatientConnection]:
+    address = libpq_address(dsn)
+    try:
+        connection = PatientConnection.to(address, _APPLICATION_NAME)
+    except psycopg.Error as error:
+        raise Unreachable(str(unavailable("Postgres does not answer", error))) from error
+    with connection:
+        try:
+            yield connection
+        except psycopg.Error as error:
+            raise unavailable(doing, error) from error
+
+
+def _config(output: io.StringIO | None = None) -> Config:
+    from alembic.config import Config
+
+    config = Config(stdout=output, output_buffer=output) if output else Config()
+    config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
