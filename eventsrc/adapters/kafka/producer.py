@@ -180,6 +180,7 @@ class TransactionalProducer:
     def _note_terms(self, batch: Batch) -> None:
         """A barrier's offset is its owner's term; it must be known before the committed offset can name it."""
         self._producer.flush(DELIVERY_TIMEOUT_S)
+        self._refuse_abandoned()
         for key, section in batch.sections.items():
             if key not in self._last:
                 raise AbortRequired(f"the barrier of partition {key} was not delivered within {DELIVERY_TIMEOUT_S:g} s")

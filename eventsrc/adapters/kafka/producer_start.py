@@ -38,6 +38,9 @@ def producer_config(common: Config, transactional_id: str, timeout_s: float, mes
         "batch.num.messages": 10_000,
         "batch.size": 1_000_000,
         "compression.type": "none",
+        # Never forget a broker that cannot be reached: librdkafka keeps it as the group's coordinator all the same, and
+        # its send_offsets_to_transaction then never returns, whatever its timeout (librdkafka issues 5511 and 5456).
+        "metadata.recovery.strategy": "none",
         **common,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": int(timeout_s * 1000),
