@@ -78,6 +78,10 @@ class InvalidSettings(EventsrcError, ValueError):
     """A setting is wrong, or two settings contradict each other."""
 
 
+class InvalidMoment(EventsrcError, ValueError):
+    """A point in time is not written as one, or the history does not have it. Nothing was read, or nothing is shown."""
+
+
 class SchemaIncompatible(EventsrcError):
     """A schema cannot read what was written before. `problems` has one line each, with the path to the field."""
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eventsrc.cli.differences import Shown, differences, shown_fields
 from eventsrc.cli.errors import EXIT_FAILURE
 from eventsrc.cli.finding import aggregate_and_id
-from eventsrc.cli.render import changes, dump, local_time, message_text, printable, record_to_json, rfc3339, value_text
+from eventsrc.cli.render import changes, dump, exact_local_time, message_text, printable, record_to_json, rfc3339
 from eventsrc.cli.session import AsJson, Session, command
-from eventsrc.cli.times import parse_time
+from eventsrc.cli.times import MOMENTS, moment_text
+from eventsrc.model.moments import parse_moment
 
 if TYPE_CHECKING:
     from eventsrc.model.aggregate import AggregateType
@@ -30,14 +32,12 @@ def log(
     session: Session,
     words: Words,
     diff: Annotated[bool, typer.Option("--diff", help="What each event changed.")] = False,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Up to this moment: 2026-11-22T10:00:00Z, or -15m.")
-    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="T", help=f"Up to a past moment: {MOMENTS}.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show an aggregate's events in order.
 
-    Exit 1 if it never existed.
+    Times are shown in full, so that --at and --until take them as they are. Exit 1 if it never existed.
     """
     from eventsrc.cli.reading import open_reader
     from eventsrc.model.identity import check_aggregate_id
@@ -45,7 +45,7 @@ def log(
     pipeline, rest = session.split(words)
     aggregate, aggregate_id = aggregate_and_id(pipeline, rest, "log")
     key = check_aggregate_id(aggregate_id)
-    moment = parse_time(until, datetime.now(UTC)) if until is not None else None
+    moment = parse_moment(until, datetime.now(UTC)) if until is not None else None
     timeline = _Timeline(aggregate, key, diff=diff)
     with open_reader(session, pipeline) as reader:
         for step in reader.steps(aggregate, key, at=moment):
@@ -55,7 +55,7 @@ def log(
                 print(timeline.as_line(step))
     if not timeline.length:
         if not as_json:
-            before = f" before {local_time(moment)}" if moment else ""
+            before = f" before {moment_text(moment)}" if moment else ""
             print(printable(f"{aggregate.name} {aggregate_id} never existed{before}"))
         raise typer.Exit(EXIT_FAILURE)
 
@@ -66,16 +66,19 @@ class _Timeline:
     def __init__(self, aggregate: AggregateType, key: bytes, *, diff: bool) -> None:
         self._aggregate = aggregate
         self._diff = diff
-        self._before = record_to_json(aggregate.record, aggregate.new(key)) if diff else {}
+        new = aggregate.new(key)
+        self._before = record_to_json(aggregate.record, new)
+        self._shown_before = shown_fields(aggregate.record, new)
         self.length = 0
 
     def as_object(self, step: Step) -> dict[str, Any]:
         self.length += 1
         shown = event_object(self._aggregate, step.recorded)
         if self._diff:
-            shown["changes"] = {
-                name: {"before": before, "after": after} for name, (before, after) in self._changes(step).items()
-            }
+            after = record_to_json(self._aggregate.record, step.aggregate)
+            changed = changes(self._before, after)
+            shown["changes"] = {name: {"before": old, "after": new} for name, (old, new) in changed.items()}
+            self._before = after
         return shown
 
     def as_line(self, step: Step) -> str:
@@ -83,20 +86,12 @@ class _Timeline:
         recorded = step.recorded
         record = self._aggregate.events[type(recorded.event)].record
         if self._diff:
-            parts = [
-                f"{name} {value_text(before)} -> {value_text(after)}"
-                for name, (before, after) in self._changes(step).items()
-            ]
-            what = f"{record.name:<12}  {', '.join(parts) or 'no change'}"
+            after: dict[str, Shown] = shown_fields(self._aggregate.record, step.aggregate)
+            what = f"{record.name:<12}  {', '.join(differences(self._shown_before, after)) or 'no change'}"
+            self._shown_before = after
         else:
             what = message_text(record, recorded.event)
-        return f"{recorded.sequence:>5}  {local_time(recorded.time)}  {what}   {_cause(recorded.meta)}"
-
-    def _changes(self, step: Step) -> dict[str, tuple[Any, Any]]:
-        after = record_to_json(self._aggregate.record, step.aggregate)
-        found = changes(self._before, after)
-        self._before = after
-        return found
+        return f"{recorded.sequence:>5}  {exact_local_time(recorded.time)}  {what}   {_cause(recorded.meta)}"
 
 
 def event_object(aggregate: AggregateType, recorded: Recorded) -> dict[str, Any]:

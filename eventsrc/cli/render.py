@@ -87,6 +87,11 @@ def local_time(moment: datetime) -> str:
     return moment.astimezone().isoformat(sep=" ", timespec="milliseconds")
 
 
+def exact_local_time(moment: datetime) -> str:
+    """As `local_time`, to the microsecond: what is typed back names the same moment."""
+    return moment.astimezone().isoformat(sep=" ", timespec="microseconds")
+
+
 def message_text(record: RecordType, instance: Any) -> str:
     """`Placed(sku='tea', quantity=2)`"""
     fields = ", ".join(f"{field.name}={getattr(instance, field.name)!r}" for field in record.fields)

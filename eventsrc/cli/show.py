@@ -9,9 +9,11 @@ import typer
 
 from eventsrc.cli.errors import EXIT_FAILURE
 from eventsrc.cli.finding import aggregate_and_id
-from eventsrc.cli.render import columns, dump, local_time, printable, record_to_json, rfc3339, value_text
+from eventsrc.cli.render import columns, dump, printable, value_text
+from eventsrc.cli.replay_output import state_object
 from eventsrc.cli.session import AsJson, Session, command
-from eventsrc.cli.times import parse_time
+from eventsrc.cli.times import MOMENTS, moment_text
+from eventsrc.model.moments import AtSequence, parse_moment
 
 Words = Annotated[list[str], typer.Argument(metavar="[APP] AGGREGATE ID", help="Which aggregate.")]
 
@@ -23,9 +25,7 @@ def register(app: typer.Typer) -> None:
 def show(
     session: Session,
     words: Words,
-    at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="A past moment: 2026-11-22T10:00:00Z, or -15m.")
-    ] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="T", help=f"A past moment: {MOMENTS}.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show an aggregate's state.
@@ -38,22 +38,19 @@ def show(
     pipeline, rest = session.split(words)
     aggregate, aggregate_id = aggregate_and_id(pipeline, rest, "show")
     key = check_aggregate_id(aggregate_id)
-    moment = parse_time(at, datetime.now(UTC)) if at is not None else None
+    moment = parse_moment(at, datetime.now(UTC)) if at is not None else None
     with open_reader(session, pipeline) as reader:
         state = reader.fold(aggregate, key, at=moment)
     if as_json:
-        shown = None if state is None else record_to_json(aggregate.record, state)
-        sequence = 0 if state is None else state.sequence
-        when = None if moment is None else rfc3339(moment)
-        print(dump({"aggregate": aggregate.name, "id": aggregate_id, "sequence": sequence, "state": shown, "at": when}))
+        print(dump(state_object(aggregate, aggregate_id, state, None if moment is None else str(moment))))
     elif state is None:
-        before = f" before {local_time(moment)}" if moment else ""
+        before = f" before {moment_text(moment)}" if moment else ""
         print(printable(f"{aggregate.name} {aggregate_id} never existed{before}"))
     else:
-        print(
-            printable(f"{aggregate.name} {aggregate_id}   sequence {state.sequence}")
-            + (f", at {local_time(moment)}" if moment else "")
-        )
+        then = f", at {moment_text(moment)}" if moment else ""
+        if isinstance(moment, AtSequence) and state.sequence > moment.sequence:
+            then += f", which is in the middle of a command: shown is all of it, to sequence {state.sequence}"
+        print(printable(f"{aggregate.name} {aggregate_id}   sequence {state.sequence}{then}"))
         fields = [(field.name, value_text(getattr(state, field.name))) for field in aggregate.record.fields]
         print(columns(fields, indent="  "))
     if state is None:

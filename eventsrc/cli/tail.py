@@ -13,9 +13,9 @@ from eventsrc.cli.errors import UsageError
 from eventsrc.cli.finding import find_aggregate
 from eventsrc.cli.render import dump, local_time, message_text, printable, record_to_json, rfc3339
 from eventsrc.cli.session import AsJson, Session, command
-from eventsrc.cli.times import parse_time
 from eventsrc.codec.keys import parse_event_key
 from eventsrc.errors import DecodingError, UnknownSchema
+from eventsrc.model.moments import parse_instant
 from eventsrc.model.names import commands_topic, events_topic
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def tail(
         raise UsageError(f"tail takes no word {rest[0]!r}; filter with --where AGGREGATE/ID")
     now = datetime.now(UTC)
     wanted = Selection.read(pipeline, where or [])
-    since_ms = _milliseconds(parse_time(since, now)) if since else None
-    until_ms = _milliseconds(parse_time(until, now)) if until else None
+    since_ms = _milliseconds(parse_instant(since, now)) if since else None
+    until_ms = _milliseconds(parse_instant(until, now)) if until else None
     topics = wanted.topics(pipeline, with_commands=commands)
     decoder = RecordDecoder(Catalog(pipeline, session.settings.schemas_dir), topics)
     source = TopicTail(

@@ -23,6 +23,7 @@ from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Reply
 from eventsrc.errors import EncodingError, EventsrcError, InvalidCommand
 from eventsrc.model.identity import check_aggregate_id, command_id_for, random_command_id
+from eventsrc.model.moments import moment_of
 from eventsrc.model.names import commands_topic, replies_topic
 from eventsrc.model.recorded import Outcome, Recorded
 from eventsrc.runtime.channel import CommandChannel
@@ -113,14 +114,17 @@ class Client:
         channel.send(waiting, route.topic, murmur2(key, self._pipeline.settings.partitions), value)
         return waiting.future
 
-    def get(self, cls: type[A], id: str, at: datetime | None = None) -> A | None:
+    def get(self, cls: type[A], id: str, at: datetime | str | None = None) -> A | None:
         """The aggregate's committed state, now or at a past moment; None if it never existed (or not yet).
 
-        Sees every outcome that this client was given. The object is the caller's own. Raises `Unreachable`,
-        `TopicsInvalid`, `LogInconsistent`, `UnknownSchema`.
+        `at`: an aware datetime, or what the command line takes: `"-15m"`, `"2026-11-22T10:00:00Z"`, `"#17"`, `"@p0:123"`,
+        `"start"`, `"end"`. The command in which the moment falls is there whole. Sees every outcome that this client was
+        given. The object is the caller's own. Raises `InvalidMoment`, `Unreachable`, `TopicsInvalid`,
+        `LogInconsistent`, `UnknownSchema`.
         """
         aggregate, key = self._pipeline.aggregate_type(cls), check_aggregate_id(id)
-        state = self._connected_reader().fold(aggregate, key, at_least=self._seen(aggregate, key), at=at)
+        moment = None if at is None else moment_of(at)
+        state = self._connected_reader().fold(aggregate, key, at_least=self._seen(aggregate, key), at=moment)
         return cast("A | None", state)
 
     def history(self, cls: type | str, id: str) -> list[Recorded]:
@@ -291,7 +295,7 @@ class AsyncClient:
             return submit()
         return await asyncio.to_thread(submit)
 
-    async def get(self, cls: type[A], id: str, at: datetime | None = None) -> A | None:
+    async def get(self, cls: type[A], id: str, at: datetime | str | None = None) -> A | None:
         return await asyncio.to_thread(self._client.get, cls, id, at)
 
     async def history(self, cls: type | str, id: str) -> AsyncIterator[Recorded]:

@@ -1,20 +1,23 @@
 """One aggregate's history and state, read from the events topic: `get`, `history`, `show`, `log`.
 
-Owns which partition is read, and up to where; the fold itself is the engine's. Folds from the log's beginning.
+Owns which partition is read, and up to where; the fold itself is the engine's, and what a past moment means is its cut.
+Folds from the log's beginning.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import murmur2
 
-from eventsrc.adapters.kafka.history import HistoryReader
+from eventsrc.adapters.kafka.history import HistoryReader, StoredRecord
+from eventsrc.codec.keys import parse_event_key
+from eventsrc.engine.cut import PartitionCut, bounds_of, check_within
 from eventsrc.engine.fold import PartitionFold
-from eventsrc.errors import InvalidSettings, LogInconsistent, TopicsInvalid
+from eventsrc.errors import DecodingError, InvalidMoment, InvalidSchema, LogInconsistent, TopicsInvalid
+from eventsrc.model.moments import AtSequence, Moment, Place
 from eventsrc.model.names import events_topic
 from eventsrc.model.recorded import Recorded
 
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from eventsrc.model.pipeline import Pipeline
 
 _READABLE_WITHIN_S = 10.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCK_SLACK_MS = 60_000
+"""A record's timestamp is its event's hybrid time; another program's may differ, so it alone never ends a reading so soon."""
 
 
 class Step(NamedTuple):
@@ -55,24 +59,34 @@ class AggregateReader:
         self._turn = threading.Lock()
 
     def steps(
-        self, aggregate: AggregateType, key: bytes, *, at_least: int = 0, at: datetime | None = None
+        self, aggregate: AggregateType, key: bytes, *, at_least: int = 0, at: Moment | None = None
     ) -> Iterator[Step]:
         """The aggregate's events in order, each with the state after it.
 
-        Up to the last stable offset, and on until sequence `at_least` has come; with `at`, up to that moment. Raises
-        `Unreachable`, `TopicsInvalid`, `LogInconsistent`, `UnknownSchema`. Others wait until the iterator is done or
-        closed.
+        Up to the last stable offset, and on until sequence `at_least` has come; with `at`, up to that moment, the last
+        command whole. Raises `InvalidMoment` where the history has no such moment; `Unreachable`, `TopicsInvalid`,
+        `LogInconsistent`, `UnknownSchema`. Others wait until the iterator is done or closed.
         """
         fold = PartitionFold(aggregate, self._catalog, key)
-        partition = murmur2(key, self._pipeline.settings.partitions)
+        count = self._pipeline.settings.partitions
+        partition = murmur2(key, count)
+        cut = None
+        if at is not None:
+            counts = dict.fromkeys(self._pipeline.aggregates, count)
+            (bound,) = bounds_of(at, counts, (aggregate.name, partition, key)).values()
+            cut = PartitionCut(bound)
 
         def complete() -> bool:
-            return at is not None or _sequence(fold, key) >= at_least
+            return _sequence(fold, key) >= at_least
 
-        for recorded in self._records(fold, partition, complete, _milliseconds(at)):
+        for recorded in self._records(fold, partition, complete, cut):
             yield Step(recorded, fold.live[key])
+        last = _sequence(fold, key)
+        if isinstance(at, AtSequence) and 0 < last < at.sequence:
+            name = key.decode(errors="backslashreplace")
+            raise InvalidMoment(f"{aggregate.name} {name} has no sequence {at.sequence}: its last is {last}")
 
-    def fold(self, aggregate: AggregateType, key: bytes, *, at_least: int = 0, at: datetime | None = None) -> Any:
+    def fold(self, aggregate: AggregateType, key: bytes, *, at_least: int = 0, at: Moment | None = None) -> Any:
         """The aggregate's state; None if it never existed (or not yet, at that moment)."""
         state = None
         for step in self.steps(aggregate, key, at_least=at_least, at=at):
@@ -102,15 +116,18 @@ class AggregateReader:
             self._reader.close()
 
     def _records(
-        self, fold: PartitionFold, partition: int, complete: Callable[[], bool], until_ms: int | None
+        self, fold: PartitionFold, partition: int, complete: Callable[[], bool], cut: PartitionCut | None
     ) -> Iterator[Recorded]:
         topic = events_topic(self._pipeline.name, fold.aggregate.name)
         try:
             with self._turn:
                 self._check_partitions(topic)
+                if cut is not None and cut.bound.position:
+                    log = self._reader.bounds(topic, partition)
+                    check_within(Place(fold.aggregate.name, partition), cut.bound, log.start, log.stable_end)
                 for record in self._reader.read(topic, partition, satisfied=complete, wait_s=_READABLE_WITHIN_S):
-                    if until_ms is not None and record.timestamp_ms > until_ms:
-                        return
+                    if cut is not None and self._is_above(cut, fold, record):
+                        break
                     recorded = fold.feed(*record)
                     if recorded is not None:
                         yield recorded._replace(offset=record.offset)
@@ -118,6 +135,21 @@ class AggregateReader:
                 fold.finish()
         except LogInconsistent as error:
             raise LogInconsistent(f"{topic}/{partition}: {error}") from error
+
+    def _is_above(self, cut: PartitionCut, fold: PartitionFold, record: StoredRecord) -> bool:
+        """Whether nothing from this record on belongs to the cut. Only the followed id's events are decoded for it."""
+        if record.key is None or record.value is None:
+            return False
+        parsed = parse_event_key(record.key)
+        if parsed is None or parsed[2] != fold.highest_term:
+            return False
+        if parsed[0] != fold.only:
+            return cut.is_passed(record.offset, (record.timestamp_ms - _CLOCK_SLACK_MS) * 1000)
+        try:
+            meta, _ = self._catalog.event_reader(fold.aggregate, record.value[:10])(record.value)
+        except (DecodingError, InvalidSchema):
+            return False  # the fold says what is wrong with it
+        return not cut.admits(record.offset, parsed[0], parsed[1], meta)
 
     def _check_partitions(self, topic: str) -> None:
         if topic not in self._verified:
@@ -130,14 +162,6 @@ def check_partition_count(topic: str, found: int, declared: int) -> None:
     if found != declared:
         problem = f"{topic} has {found} partitions, the pipeline declares {declared}"
         raise TopicsInvalid(f"{problem}: see `eventsrc topics verify`", [problem])
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise InvalidSettings(f"the time {moment.isoformat()} names no zone: give an aware datetime")
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _sequence(fold: PartitionFold, key: bytes) -> int:

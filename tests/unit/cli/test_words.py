@@ -15,32 +15,8 @@ from eventsrc.cli.errors import UsageError
 from eventsrc.cli.finding import aggregate_and_id, build_command, find_command, parse_json
 from eventsrc.cli.loading import load_pipeline, split_app
 from eventsrc.cli.quick_run import parse
-from eventsrc.cli.times import parse_time
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("-15m", NOW - timedelta(minutes=15)),
-        ("-1.5h", NOW - timedelta(minutes=90)),
-        ("-250ms", NOW - timedelta(milliseconds=250)),
-        ("-2w", NOW - timedelta(weeks=2)),
-        ("now", NOW),
-        ("2026-11-22T10:00:00Z", NOW),
-        ("2026-11-22T12:00+02:00", NOW),
-        ("2026-11-22T10:00", datetime(2026, 11, 22, 10, 0).astimezone()),
-    ],
-)
-def test_times(text: str, expected: datetime) -> None:
-    assert parse_time(text, NOW) == expected
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "-15", "15m", "-9999999999w", "2026-13-01", "1700000000"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a time: write"):
-        parse_time(text, NOW)
 
 
 @pytest.mark.parametrize(

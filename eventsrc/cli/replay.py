@@ -1,0 +1,114 @@
+"""`eventsrc replay`: the states of the whole pipeline at a past moment, summed up or written to a file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eventsrc.cli.errors import UsageError
+from eventsrc.cli.finding import find_aggregate
+from eventsrc.cli.render import columns, dump, local_time
+from eventsrc.cli.session import AsJson, Session, command
+from eventsrc.cli.times import MOMENTS, moment_text
+from eventsrc.model.moments import parse_moment
+
+if TYPE_CHECKING:
+    from eventsrc.runtime.replaying import Replayed
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Words = Annotated[list[str] | None, typer.Argument(metavar="[APP]", help="module:attribute of the pipeline.")]
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "replay")(replay)
+
+
+def replay(
+    session: Session,
+    words: Words = None,
+    until: Annotated[
+        str,
+        typer.Option(
+            "--until",
+            metavar="T",
+            help=f"{MOMENTS}. A partition that positions do not name is taken to its end.",
+        ),
+    ] = "end",
+    aggregate: Annotated[str | None, typer.Option("--aggregate", metavar="NAME", help="Only these.")] = None,
+    aggregate_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Only this one; with --aggregate.")
+    ] = None,
+    into: Annotated[
+        str | None,
+        typer.Option("--into", metavar="PATH", help="Write the states: states.jsonl, states.csv or sqlite:before.db."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --into: overwrite.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild the states of a past moment, from the log and the nearest checkpoints.
+
+    Reads only: workers, topics and checkpoints are left alone. The cut is closed: no command is in it by half, and no
+    event without the event that caused it.
+    """
+    from eventsrc.cli.progress import ProgressBar
+    from eventsrc.cli.replay_output import open_output
+    from eventsrc.runtime.replaying import replay as run_replay
+
+    pipeline, rest = session.split(words)
+    if rest:
+        raise UsageError(f"replay takes no word {rest[0]!r}: write --aggregate NAME --id ID")
+    if aggregate_id is not None and aggregate is None:
+        raise UsageError("--id needs --aggregate, which says what it is an id of")
+    moment = parse_moment(until, datetime.now(UTC))
+    only = None if aggregate is None else find_aggregate(pipeline, aggregate)
+    output = None if into is None else open_output(into, [only] if only else list(pipeline.aggregates.values()), force)
+    with ProgressBar() as bar:
+        replayed = run_replay(pipeline, session.settings, moment, aggregate=only, id=aggregate_id, progress=bar.show)
+        if output is not None:
+            output.write(replayed.states(), str(moment))
+        digest = replayed.digest()
+    if as_json:
+        print(dump(summary_object(replayed, digest)))
+        return
+    print(summary_text(replayed, digest))
+    if output is not None:
+        print(f"  written to {output.path}")
+
+
+def summary_object(replayed: Replayed, digest: str) -> dict[str, Any]:
+    """As the public contract has it."""
+    return {
+        "until": str(replayed.until),
+        "cut": replayed.cut,
+        "events": replayed.events,
+        "aggregates": replayed.aggregates,
+        "digest": digest,
+    }
+
+
+def summary_text(replayed: Replayed, digest: str) -> str:
+    last = replayed.last_time
+    closed = "cut is empty" if last is None else f"cut closed at {local_time(_moment(last))}"
+    lines = [
+        f"  until {moment_text(replayed.until)}",
+        f"  {replayed.events:,} events, {replayed.aggregates:,} aggregates, {closed}{_moved(replayed)}",
+        f"  digest {digest}",
+        columns(([place, f"{position:,}"] for place, position in replayed.cut.items()), indent="  cut  "),
+    ]
+    return "\n".join(lines)
+
+
+def _moved(replayed: Replayed) -> str:
+    reasons = []
+    if replayed.completed:
+        reasons.append(f"{replayed.completed:,} finish a command")
+    if replayed.caused:
+        reasons.append(f"{replayed.caused:,} effects of earlier causes")
+    moved = replayed.completed + replayed.caused
+    return f" ({moved:,} event{'s' if moved != 1 else ''} later than asked: {', '.join(reasons)})" if moved else ""
+
+
+def _moment(time_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time_us)
