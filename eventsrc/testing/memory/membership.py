@@ -68,8 +68,6 @@ class MemoryMembership:
         self._positions.pop(key, None)
 
     def close(self) -> None:
-        if not self._process.killed and self._assigned:
-            self._listener.on_revoked(tuple(sorted(self._assigned)))
         self._forget(self._assigned)
 
     # ---- the group
