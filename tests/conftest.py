@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -72,17 +73,30 @@ def postgres_server(services: Services) -> str:
 
 
 @pytest.fixture
-def database_url(postgres_server: str, unique_name: Callable[[str], str]) -> Iterator[str]:
+def database_url(make_database: Callable[[str], AbstractContextManager[str]]) -> Iterator[str]:
     """URL of an empty database of the test's own; dropped after it, with whoever is still connected."""
+    with make_database("test") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_server: str) -> Callable[[str], AbstractContextManager[str]]:
+    """Makes empty databases, each gone with its context: `with make_database("test") as address:`"""
     import psycopg
     from psycopg import sql
 
-    name = unique_name("test").replace("-", "_")
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield _with_database(postgres_server, name)
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    @contextmanager
+    def make(prefix: str) -> Iterator[str]:
+        name = f"{prefix}_{uuid.uuid4().hex[:10]}"
+        with psycopg.connect(postgres_server, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield _with_database(postgres_server, name)
+        finally:
+            with psycopg.connect(postgres_server, autocommit=True) as connection:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    return make
 
 
 def _with_database(url: str, name: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import psycopg
 import pytest
 
+from eventsrc.adapters.postgres.store import PostgresSnapshots
+from eventsrc.adapters.postgres.upgrading import upgrade
 from eventsrc.codec.blocks import Block, StoredRuns, build_blocks, entry
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable, SnapshotSuperseded
@@ -71,30 +74,29 @@ class InMemory:
 
 
 class InPostgres:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, pipeline: str) -> None:
         self.address = address
+        self.pipeline = pipeline
         self.opened = ExitStack()
 
     def store(self) -> SnapshotStore:
-        from eventsrc.adapters.postgres.store import PostgresSnapshots
-
-        return self.opened.enter_context(closing(PostgresSnapshots(self.address, "bank", "host-1")))
+        return self.opened.enter_context(closing(PostgresSnapshots(self.address, self.pipeline, "host-1")))
 
     def away(self) -> None:
         """Nobody may connect, and nobody is connected. The server itself is other tests' too."""
         name = self._run("SELECT current_database()")[0][0]
         server = self.address.replace(name, "postgres")
-        import psycopg
-
         with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')  # type: ignore[call-overload]
+            connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
     def segment_ids(self) -> set[uuid.UUID]:
-        return {row[0] for row in self._run("SELECT id FROM eventsrc.segment")}
+        return {row[0] for row in self._run("SELECT id FROM eventsrc.segment WHERE pipeline = %s", self.pipeline)}
 
     def age_segments(self) -> None:
-        self._run("UPDATE eventsrc.segment SET written_at = written_at - interval '2 days'")
+        self._run(
+            "UPDATE eventsrc.segment SET written_at = now() - interval '2 days' WHERE pipeline = %s", self.pipeline
+        )
 
     def delete_segment(self, segment_id: uuid.UUID) -> None:
         self._run("DELETE FROM eventsrc.segment WHERE id = %s", segment_id)
@@ -108,23 +110,41 @@ class InPostgres:
         )
 
     def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        import psycopg
-
         with psycopg.connect(self.address, autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
 
-@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.integration)])
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+BOTH = ["memory", pytest.param("postgres", marks=pytest.mark.integration)]
+
+
+@pytest.fixture(scope="module")
+def upgraded(postgres_server: str, make_database: Callable[[str], AbstractContextManager[str]]) -> Iterator[str]:
+    with make_database("snapshots") as address:
+        upgrade(address)
+        yield address
+
+
+@pytest.fixture(params=BOTH)
+def database(request: pytest.FixtureRequest, unique_name: Callable[[str], str]) -> Iterator[Database]:
+    """With a pipeline of the test's own."""
     if request.param == "memory":
         yield InMemory()
         return
-    from eventsrc.adapters.postgres.upgrading import upgrade
+    found = InPostgres(request.getfixturevalue("upgraded"), unique_name("bank"))
+    with found.opened:
+        yield found
 
+
+@pytest.fixture(params=BOTH)
+def own_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """That may go away."""
+    if request.param == "memory":
+        yield InMemory()
+        return
     address: str = request.getfixturevalue("database_url")
     upgrade(address)
-    found = InPostgres(address)
+    found = InPostgres(address, "bank")
     with found.opened:
         yield found
 
@@ -381,10 +401,11 @@ CALLS: dict[str, Callable[[SnapshotStore, StoredCheckpoint], object]] = {
 }
 
 
-def test_while_it_is_away_every_call_says_so(database: Database, store: SnapshotStore) -> None:
+def test_while_it_is_away_every_call_says_so(own_database: Database) -> None:
+    store = own_database.store()
     store.claim(KEY, 5, TOPIC)
     first = committed(store)
-    database.away()
+    own_database.away()
     for call in CALLS.values():
         with pytest.raises(SnapshotsUnavailable):
             call(store, first)
