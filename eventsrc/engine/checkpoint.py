@@ -31,6 +31,7 @@ from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.states import States
 from eventsrc.engine.transaction import TransactionLane
+from eventsrc.errors import EncodingError
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, StoredCheckpoint
@@ -66,7 +67,8 @@ class Stage(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Gathering:
-    """One checkpoint on its way. `changed`: what is to be marked dirty again if it fails; None: every aggregate."""
+    """One checkpoint on its way. `changed`: what is to be marked dirty again if it fails; None: every aggregate. `requested`:
+    by an operator, who is served by the next one if it fails."""
 
     attempt: int
     at: Committed
@@ -76,6 +78,7 @@ class Gathering:
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     awaits: Batch | None = None
     extends_damaged: bool = False
+    requested: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +86,8 @@ class Lineage:
     """The checkpoints of one open partition of ours.
 
     `newest`: the one to extend; None: the next holds every state. `head`: the head row's, as far as known; `claimed`: under
-    our term. `dirty`: changed since `newest`; None: every aggregate.
+    our term. `dirty`: changed since `newest`; None: every aggregate. `retry_at_s`: a state could not be encoded; not
+    before then.
     """
 
     partition: Partition
@@ -94,7 +98,7 @@ class Lineage:
     dirty: set[bytes] | None
     due_s: float
     gathering: Gathering | None = None
-    requested: bool = False
+    retry_at_s: float = 0.0
 
     @property
     def states(self) -> States:
@@ -131,6 +135,7 @@ class Checkpoints:
     _attempts: int = 0
     _failures: int = 0
     _retry_at_s: float = 0.0
+    _requested: set[PartitionKey] = field(default_factory=set)
 
     # ---- partitions
 
@@ -214,13 +219,14 @@ class Checkpoints:
 
     def begin_due(self, at: Instant) -> None:
         """Begin with the partition that needs it most, if one is due."""
-        if self._active is not None or not self.enabled or not self.lineages:
+        if self._active is not None or not self.enabled or at.monotonic_s < self._retry_at_s:
             return
-        changed = [each for each in self.lineages.values() if each.changed]
-        asked = [each for each in self.lineages.values() if each.requested]
-        if asked:
-            self._begin(asked[0])
-        elif changed and at.monotonic_s >= self._retry_at_s and self.cadence.affords(at.monotonic_s):
+        able = [each for each in self.lineages.values() if each.retry_at_s <= at.monotonic_s]
+        changed = [each for each in able if each.changed]
+        asked = next((each for each in able if each.partition.key in self._requested), None)
+        if asked is not None:
+            self._begin(asked)
+        elif changed and self.cadence.affords(at.monotonic_s):
             if self.cadence.is_near(self.predicted_s):
                 longest = max(changed, key=lambda each: each.tail)
                 if longest.tail:
@@ -248,41 +254,54 @@ class Checkpoints:
         )
 
     def requested(self, key: PartitionKey) -> None:
-        """An operator wants one now."""
-        lineage = self.lineages.get(key)
-        if lineage is not None:
-            lineage.requested = True
+        """An operator wants one now, or as soon as the partition is open."""
+        self._requested.add(key)
 
     def _begin(self, lineage: Lineage) -> None:
         self._attempts += 1
         changed = None if lineage.newest is None else lineage.dirty
-        lineage.requested = False
         lineage.dirty = set()
-        keys = self._keys(lineage, changed)
-        lineage.gathering = Gathering(self._attempts, replace(lineage.committed), changed, keys)
+        keys, requested = self._keys(lineage, changed), lineage.partition.key in self._requested
+        self._requested.discard(lineage.partition.key)
+        lineage.gathering = Gathering(self._attempts, replace(lineage.committed), changed, keys, requested=requested)
         self._active = lineage
 
     @staticmethod
     def _keys(lineage: Lineage, changed: set[bytes] | None) -> Iterator[bytes]:
         return lineage.states.keys() if changed is None else iter(changed)
 
-    def gather(self) -> list[WriteCheckpoint]:
+    def gather(self, at: Instant) -> list[WriteCheckpoint]:
         """Encode one slice of states."""
         lineage = self._active
         if lineage is None or lineage.gathering is None or lineage.gathering.stage is not Stage.GATHERING:
             return []
         gathering, began_s = lineage.gathering, self.clock_s()
-        encoded = lineage.states.encoded
-        slice_ = [(key, encoded(key)) for key in islice(gathering.keys, SLICE_STATES)]
-        gathering.entries += slice_
-        self.cadence.spent(self.clock_s() - began_s)
-        if len(slice_) == SLICE_STATES:
+        try:
+            done = self._encode_slice(lineage, gathering)
+        except EncodingError as wrong:
+            self._unencodable(lineage, gathering, str(wrong), at)
+            return []
+        finally:
+            self.cadence.spent(self.clock_s() - began_s)
+        if not done:
             return []
         key = lineage.partition.key
         pending = [batch for batch in (self.lane.ahead, self.lane.current) if batch is not None]
         gathering.awaits = next((batch for batch in pending if key in batch.sections), None)
         gathering.stage = Stage.SETTLING
         return [] if gathering.awaits is not None else [self._write(lineage, gathering)]
+
+    @staticmethod
+    def _encode_slice(lineage: Lineage, gathering: Gathering) -> bool:
+        """Whether it was the last one."""
+        encoded, before = lineage.states.encoded, len(gathering.entries)
+        for key in islice(gathering.keys, SLICE_STATES):
+            try:
+                gathering.entries.append((key, encoded(key)))
+            except EncodingError as wrong:
+                identity = key.decode(errors="backslashreplace")
+                raise EncodingError(f'the state of {lineage.partition.key.aggregate} "{identity}": {wrong}') from wrong
+        return len(gathering.entries) - before < SLICE_STATES
 
     def _write(self, lineage: Lineage, gathering: Gathering) -> WriteCheckpoint:
         gathering.stage, gathering.awaits = Stage.WRITING, None
@@ -363,14 +382,29 @@ class Checkpoints:
         gathering = self._answered(happened.partition, happened.attempt)
         if lineage is None or gathering is None:
             return
-        if happened.superseded or gathering.changed is None:
-            lineage.newest, lineage.dirty = None, None
-            lineage.claimed = lineage.claimed and not happened.superseded
-        elif lineage.dirty is not None:
-            lineage.dirty |= gathering.changed
+        self._give_back(lineage, gathering)
+        if happened.superseded:
+            lineage.newest, lineage.dirty, lineage.claimed = None, None, False
         self._failures += 1
         self._retry_at_s = at.monotonic_s + min(LAST_RETRY_S, 0.5 * 2 ** min(self._failures, 10))
         self.trouble(happened.reason, at)
+
+    def _give_back(self, lineage: Lineage, gathering: Gathering) -> None:
+        """What it would have stored is changed still, and wanted still."""
+        if gathering.changed is None:
+            lineage.newest, lineage.dirty = None, None
+        elif lineage.dirty is not None:
+            lineage.dirty |= gathering.changed
+        if gathering.requested:
+            self._requested.add(lineage.partition.key)
+
+    def _unencodable(self, lineage: Lineage, gathering: Gathering, reason: str, at: Instant) -> None:
+        """An `apply` put a value into a field that its type does not hold: no checkpoint of this partition before another
+        event mends it. Commands go on, as they would without snapshots."""
+        lineage.gathering, self._active = None, None
+        self._give_back(lineage, gathering)
+        lineage.retry_at_s = at.monotonic_s + LAST_RETRY_S
+        self.trouble(reason, at)
 
     def _nothing_to_extend(self, lineage: Lineage) -> None:
         lineage.newest, lineage.dirty = None, None
@@ -379,6 +413,8 @@ class Checkpoints:
             gathering.extends_damaged = True
         elif gathering is not None:
             lineage.gathering, self._active = None, None
+            self._give_back(lineage, gathering)
+            lineage.newest, lineage.dirty = None, None
 
     def trouble(self, reason: str, at: Instant) -> None:
         """The store does not work; told once."""

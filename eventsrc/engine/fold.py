@@ -31,6 +31,12 @@ from eventsrc.model.snapshot import Anchor, Checkpoint
 Apply = Callable[..., None]
 
 
+_RESTORE = (
+    "Stop the workers and restore the topic. To go on with what is there instead, discard this partition's checkpoints: "
+    "eventsrc checkpoint discard"
+)
+
+
 class _Unfinished(NamedTuple):
     """A command of several events, some of which have been read."""
 
@@ -166,6 +172,12 @@ class PartitionFold:
             )
         for identity, left in self._unfinished.items():
             raise self._half(identity, left)
+        for identity, (latest, following) in self._ahead.items():
+            if following is not None and following <= latest:
+                raise LogInconsistent(
+                    f"{self._name(identity)} has no event of sequence {following}, and its state in the checkpoint has seen all "
+                    f"up to sequence {latest}: the brokers lost committed records. {_RESTORE}"
+                )
 
     def _is_anchor(self, offset: int, key: bytes | None, value: bytes | None) -> bool:
         """Holds a record against the next anchor; True where it lies below the checkpoint, and is done with."""
@@ -182,8 +194,7 @@ class PartitionFold:
     def _other_log(self, anchor: Anchor, found: str) -> LogInconsistent:
         return LogInconsistent(
             f"the checkpoint that it starts from knows the record with key {anchor.key!r} at offset {anchor.offset}, and "
-            f"{found}: the events topic was truncated, or is another one. Stop the workers and restore it. To go on with what is "
-            "there instead, discard this partition's checkpoints: eventsrc checkpoint discard"
+            f"{found}: the events topic was truncated, or is another one. {_RESTORE}"
         )
 
     def _accepts(self, term: int, offset: int, key: bytes | None) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from eventsrc.codec.blocks import StoredRuns, entry, split_entry
 from eventsrc.codec.catalog import Catalog
-from eventsrc.errors import DecodingError, SnapshotDamaged
+from eventsrc.errors import DecodingError, EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
 
 
@@ -47,7 +47,8 @@ class States:
         return instance
 
     def encoded(self, key: bytes) -> bytes:
-        """Its state as of now, as an entry of a block. It must exist."""
+        """Its state as of now, as an entry of a block. It must exist. Raises EncodingError where a field holds what its type
+        does not."""
         instance = self.live.get(key)
         if instance is not None:
             return entry(instance._eventsrc_sequence, instance._eventsrc_memory, self._write(instance))
@@ -67,9 +68,16 @@ class States:
 
     def cool(self, count: int, pinned: Collection[bytes]) -> int:
         """Encode up to `count` of those that have been live longest; returns how many. `pinned` hold changes that are not
-        committed, and stay."""
-        oldest = [key for key in islice(self.live, count) if key not in pinned]
-        for key in oldest:
-            self._cooled[key] = self.encoded(key)
+        committed, and stay; so do those whose state cannot be encoded."""
+        cooled = 0
+        for key in list(islice(self.live, count)):
+            if key in pinned:
+                continue
+            try:
+                self._cooled[key] = self.encoded(key)
+            except EncodingError:
+                self.live[key] = self.live.pop(key)  # behind the others, or they would never be reached
+                continue
             del self.live[key]
-        return len(oldest)
+            cooled += 1
+        return cooled

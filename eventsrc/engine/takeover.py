@@ -92,8 +92,9 @@ class Ownership:
 
     `attempt` marks which takeover an answer belongs to; it changes whenever one begins again. `proof` is the group
     metadata of this attempt. `partition` exists while OPEN or WAITING, `fold` while READING. `snapshot` is what the store had,
-    `claims_refused` how often in a row it refused our term; `reading_since_s` and `reading_from`: when and where reading of
-    the events began; `barrier`: key and value of our own. `reason`: why it is halted.
+    `loading_since_s` since when nothing has come of it, `claims_refused` how often in a row it refused our term;
+    `reading_since_s` and `reading_from`: when and where reading of the events began; `barrier`: key and value of our own.
+    `reason`: why it is halted.
     """
 
     key: PartitionKey
@@ -112,6 +113,7 @@ class Ownership:
     fold: PartitionFold | None = None
     partition: Partition | None = None
     snapshot: SnapshotLoaded | None = None
+    loading_since_s: float = 0.0
     claims_refused: int = 0
     barrier: tuple[bytes, bytes] | None = None
     reading_from: Position = _START

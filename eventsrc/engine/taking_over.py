@@ -177,7 +177,7 @@ class Takeovers:
         ownership.term = committed.last_offsets[section.key]
         ownership.barrier = section.records[0][:2]
         ownership.on(PhaseEvent.BARRIER_COMMITTED)
-        ownership.progress_s = at.monotonic_s
+        ownership.progress_s = ownership.loading_since_s = at.monotonic_s
         if not self.has_store:
             ownership.on(PhaseEvent.SNAPSHOT_LOADED)
             return self.read(ownership, at)
@@ -191,6 +191,8 @@ class Takeovers:
         ownership = self.current_attempt(loaded.partition, loaded.attempt)
         if ownership is None or ownership.phase is not Phase.LOADING or ownership.term is None:
             return []
+        if loaded.problem is None:
+            self._store_answers(at)
         for line in loaded.refused:
             logger.warning("partition %s recovers from further back: %s", ownership.key, line)
         if loaded.problem is not None and loaded.problem != self._said_problem:
@@ -205,6 +207,12 @@ class Takeovers:
         ownership.snapshot, ownership.claims_refused = loaded, 0
         ownership.on(PhaseEvent.SNAPSHOT_LOADED)
         return self.read(ownership, at)
+
+    def _store_answers(self, at: Instant) -> None:
+        """It loads one partition after the other: those that wait for their turn go on waiting."""
+        for ownership in self.owned.values():
+            if ownership.phase is Phase.LOADING:
+                ownership.loading_since_s = at.monotonic_s
 
     def claim_refused(self, refused: SnapshotClaimRefused, at: Instant) -> list[Effect]:
         """Another owner came after us, and a new takeover will show it; or the log was truncated, and it will not."""
@@ -222,7 +230,7 @@ class Takeovers:
         """A store that does not answer must not hold recovery back: the log alone is enough."""
         effects: list[Effect] = []
         for ownership in self.owned.values():
-            if ownership.phase is Phase.LOADING and at.monotonic_s - ownership.progress_s > SNAPSHOT_DEADLINE_S:
+            if ownership.phase is Phase.LOADING and at.monotonic_s - ownership.loading_since_s > SNAPSHOT_DEADLINE_S:
                 problem = f"the snapshot store has not answered for {SNAPSHOT_DEADLINE_S:g} s"
                 given_up = SnapshotLoaded(ownership.key, ownership.attempt, None, None, None, False, (), problem)
                 effects += self.loaded(given_up, at)

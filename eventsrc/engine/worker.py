@@ -176,7 +176,7 @@ class WorkerEngine:
             case Ticked():
                 return self._ticked(at)
             case LoopTurned():
-                return self._turned()
+                return self._turned(at)
             case Assigned():
                 return [effect for key in happened.partitions for effect in self._assigned(key, at)]
             case Revoking():
@@ -474,8 +474,8 @@ class WorkerEngine:
         self._announcements.objective(self.checkpoints, at)
         return effects + self._advance(at)
 
-    def _turned(self) -> list[Effect]:
-        effects: list[Effect] = list(self.checkpoints.gather())
+    def _turned(self, at: Instant) -> list[Effect]:
+        effects: list[Effect] = list(self.checkpoints.gather(at))
         limit = self._takeovers.live_limit
         for lineage in self.checkpoints.lineages.values():
             partition = lineage.partition
