@@ -11,7 +11,7 @@ from pydantic import Field
 
 from eventsrc import Pipeline, Rejected, apply, compensate, handle
 
-pipeline = Pipeline("bank")
+pipeline = Pipeline("bank", recovery_time_objective="2s", checkpoint_interval="1s")
 
 Cents = Annotated[int, Field(gt=0)]
 

@@ -1,7 +1,8 @@
 """`make demo`: the bank under load on a real Kafka, checked from outside. `python -m examples.bank.demo --help`
 
-Starts (or shares) a local stack, creates the topics, starts worker processes as `eventsrc run` does, sends commands
-through the public client, stops the workers, and judges what stands in the log. Exit code 1 if it is not right.
+Starts (or shares) a local stack, prepares topics and database, starts worker processes as `eventsrc run` does, sends
+commands through the public client, kills a worker in the middle and starts it again, stops the workers, judges what
+stands in the log, and travels back to the moment of the kill. Exit code 1 if anything is not right.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 from eventsrc import Client, EventsrcError
 from eventsrc.adapters.kafka.topics import create_topics
+from eventsrc.adapters.postgres.upgrading import upgrade
 from eventsrc.localstack.processes import end, spawn
 from eventsrc.localstack.services import Service, Services
 from eventsrc.localstack.stack import LocalStack, resolve_services
 from eventsrc.runtime.secrets import mask_address
-from examples.bank import check, load
+from examples.bank import check, load, recovery
 from examples.bank.app import pipeline
 
 APP = "examples.bank.app:pipeline"
@@ -34,6 +37,7 @@ EVENTS = "bank.account.events"
 ROOT = Path(__file__).resolve().parents[2]
 _SHOWN_PROBLEMS = 10
 _DRAIN_S = 30.0
+_BACK_WITHIN_S = 30.0
 
 
 class DemoFailed(Exception):  # noqa: N818 - it is the demo's result
@@ -92,11 +96,12 @@ def _run(wanted: argparse.Namespace, cleanup: contextlib.ExitStack) -> bool:
     services = resolve_services(stack)
     _show_services(services)
     _create_topics(services.bootstrap_servers)
+    upgrade(services.database_url)
 
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "EVENTSRC_BOOTSTRAP_SERVERS": services.bootstrap_servers,
+        **services.in_environment(),
         "EVENTSRC_STATE_DIR": str(state_dir),
         "EVENTSRC_SCHEMAS_DIR": str(state_dir / "schemas"),
     }
@@ -109,6 +114,7 @@ def _run(wanted: argparse.Namespace, cleanup: contextlib.ExitStack) -> bool:
     verdict = _judge(sent, services.bootstrap_servers, state_dir / "schemas")
     if verdict.problems:
         raise DemoFailed(_problem_text(verdict.problems, workers.logs))
+    _travel(workers, environment)
     _show_timeline(f"alice-{run}", environment)
     return services.kafka is not None and services.kafka.origin == "started"
 
@@ -143,13 +149,26 @@ class _Workers:
     def __init__(self, count: int, state_dir: Path, environment: dict[str, str], stack: LocalStack) -> None:
         self._stack = stack
         self._logs = [state_dir / f"worker-{number}.log" for number in range(1, count + 1)]
-        command = [sys.executable, "-m", "eventsrc", "run", APP]
-        self._processes = [
-            # Killed by the kernel if this process is: it could not stop them any more.
-            spawn(command, log, signal.SIGKILL, environ=environment, directory=ROOT)
-            for log in self._logs
-        ]
+        self._environment = environment
+        self._processes = [self._start(log) for log in self._logs]
         self.started = time.monotonic()
+        self.killed_at: datetime | None = None
+
+    def _start(self, log: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "eventsrc", "run", APP]
+        # Killed by the kernel if this process is: it could not stop them any more.
+        return spawn(command, log, signal.SIGKILL, environ=self._environment, directory=ROOT)
+
+    def kill_one(self) -> tuple[Path, int, float]:
+        """SIGKILL the first one and start it again at once: its slot, and so its identity, is free. Returns its log, where
+        in it the new life begins, and the `time.monotonic()` of the kill."""
+        log, process = self._logs[0], self._processes[0]
+        since_s, self.killed_at = time.monotonic(), datetime.now(UTC)
+        process.kill()
+        process.wait()
+        begins = log.stat().st_size
+        self._processes[0] = self._start(log)
+        return log, begins, since_s
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -206,20 +225,50 @@ def _send(services: Services, wanted: argparse.Namespace, run: str, workers: _Wo
         )
         began = time.monotonic()
         with _progress(len(orders)) as show:
+            kill = _KillInTheMiddle(services.bootstrap_servers, workers, len(orders) // 2)
 
             def on_progress(answered: int) -> None:
                 workers.look()
                 show(answered + 1)
+                kill.when_due(answered)
 
             sent = first + load.drive(client, orders[1:], on_progress)
     took_s = time.monotonic() - began
     answers = Counter("duplicate" if each.duplicate else each.answer for each in sent)
+    kill.tell()
     say("load", f"{len(sent):,} commands answered in {took_s:.1f} s, {len(sent) / took_s:,.0f}/s")
     say(
         "",
         f"{answers['ok']:,} took effect, {answers['rejected']:,} rejected, {answers['duplicate']:,} sent twice and recognised",
     )
     return sent
+
+
+class _KillInTheMiddle:
+    """Kills a worker once so many commands are answered and it has checkpoints, and tells how it came back."""
+
+    def __init__(self, bootstrap_servers: str, workers: _Workers, after: int) -> None:
+        self._bootstrap_servers, self._workers, self._after = bootstrap_servers, workers, after
+        self._watch: recovery.FirstNewEvent | None = None
+        self._log, self._begins, self._since_s = Path(), 0, 0.0
+
+    def when_due(self, answered: int) -> None:
+        if self._watch is None and answered >= self._after:
+            self._watch = recovery.FirstNewEvent(self._bootstrap_servers, EVENTS, pipeline.settings.partitions)
+            self._log, self._begins, self._since_s = self._workers.kill_one()
+
+    def tell(self) -> None:
+        """Raises `DemoFailed` where it did not come back."""
+        if self._watch is None:
+            raise DemoFailed(f"the load ended before its middle\n  next: read {self._workers.logs}")
+        took_s = self._watch.wait(self._since_s, _BACK_WITHIN_S)
+        back = recovery.read(self._log, self._begins)
+        if took_s is None or not back:
+            raise DemoFailed(f"the killed worker was not back within {_BACK_WITHIN_S:g} s\n  next: read {self._log}")
+        snapshots = sum(each.from_checkpoint for each in back.values())
+        events = sum(each.events for each in back.values())
+        say("killed", f"a worker, by SIGKILL in mid-load; first new event of its partitions {took_s:.2f} s after")
+        say("", f"{len(back)} partitions recovered: {snapshots} from their checkpoints, {events:,} events replayed")
 
 
 @contextlib.contextmanager
@@ -273,13 +322,24 @@ def _problem_text(problems: list[str], logs: str) -> str:
     return "\n".join([head, *shown, f"  next: report this text with {logs}"])
 
 
+def _travel(workers: _Workers, environment: dict[str, str]) -> None:
+    if workers.killed_at is not None:
+        _show(environment, "replay", APP, "--until", workers.killed_at.astimezone().isoformat(timespec="milliseconds"))
+
+
 def _show_timeline(account: str, environment: dict[str, str]) -> None:
-    print(f"\n$ eventsrc log {APP} Account {account} --diff", flush=True)
-    command = [sys.executable, "-m", "eventsrc", "log", APP, "Account", account, "--diff"]
-    shown = subprocess.run(command, env=environment, cwd=ROOT, check=False)
-    if shown.returncode:
-        raise DemoFailed(f"`eventsrc log` ended with exit code {shown.returncode}\n  next: see its message above")
+    _show(environment, "log", APP, "Account", account, "--diff")
     print(flush=True)
+
+
+def _show(environment: dict[str, str], *words: str) -> None:
+    """A command as a user types it, with its output."""
+    print(f"\n$ eventsrc {' '.join(words)}", flush=True)
+    shown = subprocess.run([sys.executable, "-m", "eventsrc", *words], env=environment, cwd=ROOT, check=False)
+    if shown.returncode:
+        raise DemoFailed(
+            f"`eventsrc {words[0]}` ended with exit code {shown.returncode}\n  next: see its message above"
+        )
 
 
 if __name__ == "__main__":

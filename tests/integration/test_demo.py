@@ -33,6 +33,9 @@ def test_the_demo_ends_well(environment: dict[str, str], tmp_path: Path) -> None
     assert result.stderr == ""
     assert "every command took effect once" in result.stdout
     assert "money adds up" in result.stdout
+    assert "a worker, by SIGKILL in mid-load; first new event of its partitions" in result.stdout
+    assert "8 partitions recovered" in result.stdout
+    assert "digest" in result.stdout
     timeline = [line.split() for line in result.stdout.splitlines() if " -> " in line]
     assert [words[0] for words in timeline] == ["1", "2", "3", "4"]
     assert "balance 160000 -> 161250" in result.stdout
