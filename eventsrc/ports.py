@@ -195,6 +195,10 @@ class SnapshotStore(Protocol):
     def request(self, key: PartitionKey) -> datetime:
         """Ask the owner for a checkpoint; returns the store's time of asking."""
 
+    def discard(self, key: PartitionKey) -> int:
+        """An operator's decision: delete every checkpoint of this partition, its segments, and whose term it is; an owner
+        that is at work is superseded. Idempotent. Returns how many checkpoints went."""
+
     def heads(self, keys: Collection[PartitionKey]) -> Mapping[PartitionKey, Head]:
         """As far as they exist, in one round trip."""
 

@@ -125,6 +125,13 @@ class MemorySnapshots:
             self._collect_segments(key, term)
         return len(gone)
 
+    def discard(self, key: PartitionKey) -> int:
+        with self._open() as database:
+            database.heads.pop(key, None)
+            for number in [number for number, row in database.segments.items() if row.key == key]:
+                del database.segments[number]
+            return len(database.checkpoints.pop(key, {}))
+
     def request(self, key: PartitionKey) -> datetime:
         with self._open() as database:
             asked = database.heads.setdefault(key, HeadRow()).requested_at = database.now()

@@ -318,6 +318,27 @@ def test_collecting_leaves_what_is_kept_and_what_it_names(database: Database, st
     assert list(store.read(merged.runs[0])) == blocks_of(range(300))
 
 
+def test_what_an_operator_discards_is_gone_and_the_term_with_it(database: Database, store: SnapshotStore) -> None:
+    for key in (KEY, OTHER):
+        store.claim(key, 8, TOPIC)
+    store.claim(OTHER, 9, TOPIC)
+    elsewhere = store.add_segments(OTHER, 9, blocks_of(range(10)))
+    store.claim(KEY, 8, TOPIC)
+    run = store.add_segments(KEY, 8, blocks_of(range(250)))
+    first = stored((run,), said(10, 8))
+    store.commit(KEY, first, None)
+    operator = database.store()
+    assert operator.discard(KEY) == 1
+    assert operator.discard(KEY) == 0
+    assert operator.checkpoints(KEY) == []
+    assert operator.heads([KEY, OTHER]) == {OTHER: (9, None, None)}
+    assert database.segment_ids() == {segment.id for segment in elsewhere}
+    with pytest.raises(SnapshotSuperseded):
+        store.commit(KEY, stored((run,), said(20, 8)), first.id)
+    assert operator.claim(KEY, 2, TOPIC) == (2, None, None)
+    assert store.claim(KEY, 8, TOPIC) == (8, None, None)
+
+
 def test_what_a_later_term_is_writing_is_not_collected_until_it_is_old(
     database: Database, store: SnapshotStore
 ) -> None:

@@ -37,6 +37,15 @@ FROM eventsrc.checkpoint
 WHERE eventsrc.checkpoint.pipeline = %(pipeline)s::VARCHAR AND eventsrc.checkpoint.aggregate = %(aggregate)s::VARCHAR AND eventsrc.checkpoint.partition = %(partition)s::INTEGER) AS named
 WHERE eventsrc.segment.id = named.id))"""
 
+DISCARD_CHECKPOINTS: LiteralString = """
+DELETE FROM eventsrc.checkpoint WHERE eventsrc.checkpoint.pipeline = %(pipeline)s::VARCHAR AND eventsrc.checkpoint.aggregate = %(aggregate)s::VARCHAR AND eventsrc.checkpoint.partition = %(partition)s::INTEGER"""
+
+DISCARD_SEGMENTS: LiteralString = """
+DELETE FROM eventsrc.segment WHERE eventsrc.segment.pipeline = %(pipeline)s::VARCHAR AND eventsrc.segment.aggregate = %(aggregate)s::VARCHAR AND eventsrc.segment.partition = %(partition)s::INTEGER"""
+
+DISCARD_HEAD: LiteralString = """
+DELETE FROM eventsrc.head WHERE eventsrc.head.pipeline = %(pipeline)s::VARCHAR AND eventsrc.head.aggregate = %(aggregate)s::VARCHAR AND eventsrc.head.partition = %(partition)s::INTEGER"""
+
 CHECKPOINT_IDS: LiteralString = """
 SELECT eventsrc.checkpoint.id
 FROM eventsrc.checkpoint

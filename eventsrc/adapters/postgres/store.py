@@ -142,6 +142,16 @@ class PostgresSnapshots:
                 connection.execute(compiled.COLLECT_SEGMENTS, {**self._of(key), "of_term": term})
         return gone
 
+    def discard(self, key: PartitionKey) -> int:
+        with self._working(f"discarding the checkpoints of {key}") as connection, connection.transaction():
+            connection.execute(
+                compiled.LOCK_HEAD, self._of(key)
+            )  # who is committing ends first; who comes next is superseded
+            gone = connection.execute(compiled.DISCARD_CHECKPOINTS, self._of(key)).rowcount
+            connection.execute(compiled.DISCARD_SEGMENTS, self._of(key))
+            connection.execute(compiled.DISCARD_HEAD, self._of(key))
+        return gone
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
