@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from confluent_kafka import IsolationLevel, Producer
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config, client_config
 from eventsrc.adapters.kafka.events_reader import EventsReader, events_reader_config
@@ -25,6 +25,7 @@ from tests.conformance.world import PARTITIONS, REPLY_BYTES, TIMEOUT_S, Listener
 from tests.harness.brokers import wait_led
 from tests.harness.collect import Reader, wait_until
 from tests.harness.evidence import CommittedOffset, LogRecord
+from tests.harness.members import transactional
 from tests.harness.proxy import Proxy
 
 _AGGREGATE = "account"
@@ -82,6 +83,14 @@ class KafkaWorld:
         for value in values:
             producer.produce(self._commands[key.aggregate], value, b"key", key.number)
         assert producer.flush(TIMEOUT_S) == 0
+
+    def leave_open(self, owner: Owner, metadata: bytes, key: PartitionKey, position: int) -> Callable[[], None]:
+        producer = transactional(self._direct, owner.transactional_id)
+        producer.begin_transaction()
+        producer.produce(self._events[key.aggregate], b"event", b"key", key.number)
+        place = TopicPartition(self._commands[key.aggregate], key.number, position, "open")
+        producer.send_offsets_to_transaction([place], metadata, TIMEOUT_S)
+        return lambda: producer.commit_transaction(TIMEOUT_S)
 
     def lapse(self, instance: str) -> None:
         group = GroupQueries(self._common, self.name)

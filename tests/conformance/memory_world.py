@@ -9,8 +9,10 @@ from eventsrc.engine.effects import StableOffsetFetched
 from eventsrc.engine.notes import Owner
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.names import commands_topic
+from eventsrc.model.position import Position
 from eventsrc.ports import EventsLog, Membership, Replies, StableOffsets, Transactions
 from eventsrc.testing.memory.broker import NoAnswer
+from eventsrc.testing.memory.log import CommittedOffset as MemoryOffset
 from eventsrc.testing.memory.membership import MemoryMembership
 from eventsrc.testing.memory.offsets import MemoryStableOffsets
 from eventsrc.testing.memory.process import MemoryProcess
@@ -48,6 +50,21 @@ class MemoryWorld:
     def send_commands(self, key: PartitionKey, *values: bytes) -> None:
         for value in values:
             self.broker.append(commands_topic(self.name, key.aggregate), key.number, b"key", value)
+
+    def leave_open(self, owner: Owner, metadata: bytes, key: PartitionKey, position: int) -> Callable[[], None]:
+        broker = self.broker
+        with broker.request("offsets", owner.instance):
+            epoch = broker.take_id(owner.transactional_id)
+            transaction = broker.begin(owner.transactional_id, epoch, 60.0)
+            broker.events(key).append(b"key", b"event", broker.wall_ms(), writer=transaction)
+            broker.group.check(metadata)
+            transaction.offsets[key] = MemoryOffset(Position(position), "open")
+
+        def commit() -> None:
+            with broker.request("commit", owner.instance):
+                broker.end(owner.transactional_id, epoch, committed=True)
+
+        return commit
 
     def lapse(self, instance: str) -> None:
         self.broker.end_session(instance)

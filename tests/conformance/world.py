@@ -7,8 +7,8 @@ that the suites are written once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -51,6 +51,10 @@ class World(Protocol):
 
     def send_commands(self, key: PartitionKey, *values: bytes) -> None:
         """As a plain client; stored when this returns."""
+
+    def leave_open(self, owner: Owner, metadata: bytes, key: PartitionKey, position: int) -> Callable[[], None]:
+        """A transaction of that owner with an event and an offset that the group has accepted. Calling what is returned
+        commits it; raises where it was aborted meanwhile."""
 
     def lapse(self, instance: str) -> None:
         """Returns when its session has ended, because it did not poll."""
@@ -200,12 +204,3 @@ def batch(
     if dead_letters:
         next(iter(sections.values())).dead_letters.extend(dead_letters)
     return Batch(kind, metadata, sections)
-
-
-@contextmanager
-def closing(*ports: Membership | EventsLog | StableOffsets) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for port in ports:
-            port.close()
