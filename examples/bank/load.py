@@ -13,7 +13,7 @@ from examples.bank.app import Account, Deposit, Open, Withdraw
 from examples.bank.check import Sent
 
 _IN_FLIGHT = 4000
-_LOOK_S = 0.1
+_LOOK_S = 0.02
 _ANSWERED_WITHIN_S = 30.0
 _NAMES = (
     "ada",
@@ -70,9 +70,9 @@ def _story(account: str) -> Iterator[Order]:
 
 
 def drive(client: Client, to_send: list[Order], on_progress: Callable[[int], None]) -> list[Sent]:
-    """Send everything, a few thousand at a time, and wait for every answer. `on_progress` is called a few times a second
-    with the number of answers; what it raises ends the load."""
-    room = threading.Semaphore(_IN_FLIGHT)
+    """Send everything, a few thousand and at most a quarter at a time, and wait for every answer. `on_progress` is called
+    many times a second with the number of answers; what it raises ends the load."""
+    room = threading.Semaphore(min(_IN_FLIGHT, len(to_send) // 4 + 1))
     waiting: list[tuple[Order, Future[Outcome]]] = []
     for order in to_send:
         while not room.acquire(timeout=_LOOK_S):
