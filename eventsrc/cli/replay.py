@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from eventsrc.cli.errors import UsageError
 from eventsrc.cli.finding import find_aggregate
-from eventsrc.cli.render import columns, dump, local_time
+from eventsrc.cli.render import columns, dump, local_time, printable
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.times import MOMENTS, moment_text
 from eventsrc.model.moments import parse_moment
@@ -44,6 +45,7 @@ def replay(
         str | None,
         typer.Option("--into", metavar="PATH", help="Write the states: states.jsonl, states.csv or sqlite:before.db."),
     ] = None,
+    from_log: Annotated[bool, typer.Option("--from-log", help="Use no checkpoints: fold the whole log.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With --into: overwrite.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,10 +67,14 @@ def replay(
     only = None if aggregate is None else find_aggregate(pipeline, aggregate)
     output = None if into is None else open_output(into, [only] if only else list(pipeline.aggregates.values()), force)
     with ProgressBar() as bar:
-        replayed = run_replay(pipeline, session.settings, moment, aggregate=only, id=aggregate_id, progress=bar.show)
+        replayed = run_replay(
+            pipeline, session.settings, moment, aggregate=only, id=aggregate_id, from_log=from_log, progress=bar.show
+        )
         if output is not None:
             output.write(replayed.states(), str(moment))
         digest = replayed.digest()
+    for note in replayed.notes:
+        print(f"  {printable(note)}", file=sys.stderr)
     if as_json:
         print(dump(summary_object(replayed, digest)))
         return
@@ -92,12 +98,22 @@ def summary_text(replayed: Replayed, digest: str) -> str:
     last = replayed.last_time
     closed = "cut is empty" if last is None else f"cut closed at {local_time(_moment(last))}"
     lines = [
-        f"  until {moment_text(replayed.until)}",
+        f"  until {moment_text(replayed.until)}, {_started(replayed)}",
         f"  {replayed.events:,} events, {replayed.aggregates:,} aggregates, {closed}{_moved(replayed)}",
         f"  digest {digest}",
         columns(([place, f"{position:,}"] for place, position in replayed.cut.items()), indent="  cut  "),
     ]
     return "\n".join(lines)
+
+
+def _started(replayed: Replayed) -> str:
+    checkpoints = [each.checkpoint.checkpoint for each in replayed.partitions if each.checkpoint is not None]
+    if not checkpoints:
+        return "from the log's beginning"
+    times = sorted(each.anchor.time for each in checkpoints)
+    span = " .. ".join(local_time(_moment(time_us)) for time_us in dict.fromkeys((times[0], times[-1])))
+    rest = "" if len(checkpoints) == len(replayed.partitions) else "; the others from the log's beginning"
+    return f"nearest checkpoints: {len(checkpoints)} of {len(replayed.partitions)}, {span}{rest}"
 
 
 def _moved(replayed: Replayed) -> str:

@@ -148,7 +148,7 @@ def _local(written: datetime) -> datetime:
     if first.replace(tzinfo=None) != written:
         raise InvalidMoment(
             f"{written.isoformat()} does not exist here: the clocks were put forward over it; write it with an offset, "
-            f"for example {first.isoformat()}"
+            f"for example {max(first, second).isoformat()}"
         )
     if first.utcoffset() != second.utcoffset():
         raise InvalidMoment(

@@ -6,9 +6,11 @@ the steps; what the cut is, is `engine.cut`'s, and what the events say is the fo
 
 from __future__ import annotations
 
+import functools
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -32,6 +34,7 @@ from eventsrc.runtime.causes import CauseSearch
 from eventsrc.runtime.partition_replay import DecodingOnce, PartitionReplay
 from eventsrc.runtime.reading import check_partition_count
 from eventsrc.runtime.settings import Settings
+from eventsrc.runtime.starting_points import CheckpointStarts, topic_ids
 
 _TELL_EVERY_S = 0.1
 _RECORDS_BETWEEN_LOOKS = 500
@@ -49,9 +52,13 @@ class StartingPoints(Protocol):
     """Where a partition's fold may start."""
 
     def choose(
-        self, place: Place, aggregate: AggregateType, key: bytes | None, bound: Bound, log: Bounds
+        self, place: Place, aggregate: AggregateType, key: bytes | None, bound: Bound, bounds: Callable[[], Bounds]
     ) -> tuple[StoredCheckpoint, StoredRuns] | None:
         """The nearest checkpoint that has seen nothing above the bound, with its states; None: the log's beginning."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What was passed over, and why: a line each."""
 
 
 class State(NamedTuple):
@@ -62,12 +69,13 @@ class State(NamedTuple):
 
 @dataclass(slots=True)
 class Replayed:
-    """What a replay found. `completed` and `caused`: events later than asked, taken in because they finish a command, or
-    because an event in the cut names one of them as its cause."""
+    """What a replay found. `notes`: checkpoints that were passed over. `completed` and `caused`: events later than asked,
+    taken in because they finish a command, or because an event in the cut names one of them as its cause."""
 
     until: Moment
     catalog: DecodingOnce
     partitions: list[PartitionReplay]
+    notes: list[str]
 
     @property
     def completed(self) -> int:
@@ -124,19 +132,39 @@ def replay(
     *,
     aggregate: AggregateType | None = None,
     id: str | None = None,
-    starting_points: Callable[[DecodingOnce], StartingPoints] | None = None,
+    from_log: bool = False,
     progress: Callable[[ReplayProgress], None] | None = None,
 ) -> Replayed:
     """Folds the log up to the cut that `until` means; of one aggregate type, or one id of it, where these are given.
 
+    Starts from the nearest checkpoints in the settings' database; `from_log`: from the log's beginning all the same.
     Raises `InvalidMoment` where the moment is none of this pipeline's; `Unreachable`, `TopicsInvalid`;
     `LogInconsistent`, `UnknownSchema` where the log cannot be folded.
     """
     catalog = DecodingOnce(pipeline, settings.schemas_dir)
-    with LogReader(settings.require_bootstrap_servers(), settings.kafka) as reader:
-        return _Replay(pipeline, catalog, reader, until, aggregate, id, progress).run(
-            starting_points(catalog) if starting_points is not None else None
+    with (
+        LogReader(settings.require_bootstrap_servers(), settings.kafka) as reader,
+        _starting_points(pipeline, settings, catalog, from_log=from_log) as starting_points,
+    ):
+        return _Replay(pipeline, catalog, reader, until, aggregate, id, progress).run(starting_points)
+
+
+@contextmanager
+def _starting_points(
+    pipeline: Pipeline, settings: Settings, catalog: DecodingOnce, *, from_log: bool
+) -> Iterator[StartingPoints | None]:
+    if from_log or settings.database_url is None:
+        yield None
+        return
+    from eventsrc.adapters.postgres.reading import read_only_snapshots
+
+    store = read_only_snapshots(settings.database_url, pipeline.name, "replay")
+    try:
+        yield CheckpointStarts(
+            store, catalog, topic_ids(pipeline, settings.require_bootstrap_servers(), settings.kafka)
         )
+    finally:
+        store.close()
 
 
 class _Replay:
@@ -161,7 +189,9 @@ class _Replay:
 
     def run(self, starting_points: StartingPoints | None) -> Replayed:
         partitions = self._partitions(starting_points)
-        replayed = Replayed(self._until, self._catalog, partitions)
+        replayed = Replayed(
+            self._until, self._catalog, partitions, starting_points.notes if starting_points is not None else []
+        )
         self._fold(partitions)
         search = CauseSearch(self._reader, partitions)
         while moved := search.move_cuts():
@@ -190,11 +220,13 @@ class _Replay:
     def _partition(self, place: Place, bound: Bound, starting_points: StartingPoints | None) -> PartitionReplay:
         aggregate = self._aggregates[place.aggregate or ""]
         topic_place = TopicPlace(events_topic(self._pipeline.name, aggregate.name), place.partition)
-        log = self._reader.bounds(topic_place)
-        check_within(place, bound, log.start, log.stable_end)
         chosen = None
         if starting_points is not None and bound.position != 0:
-            chosen = starting_points.choose(place, aggregate, self._key, bound, log)
+            chosen = starting_points.choose(
+                place, aggregate, self._key, bound, functools.partial(self._reader.bounds, topic_place)
+            )
+        log = self._reader.bounds(topic_place)
+        check_within(place, bound, log.start, log.stable_end)
         checkpoint, stored = chosen if chosen is not None else (None, None)
         start = checkpoint.checkpoint if checkpoint is not None else None
         fold = PartitionFold(aggregate, self._catalog, self._key, start, stored)

@@ -1,0 +1,126 @@
+"""Which checkpoint each partition of a replay starts from: the nearest that has seen nothing above the cut.
+
+What is damaged, of another log or of other code is passed over, and said; then an older one serves, or the log's
+beginning. Only reads: nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from eventsrc.adapters.kafka.history import Bounds
+from eventsrc.adapters.kafka.topics import observe_topics
+from eventsrc.codec.blocks import Block, StoredRuns, entry_sequence, key_hash
+from eventsrc.codec.catalog import Catalog
+from eventsrc.engine.cut import Bound
+from eventsrc.engine.notes import TopicIds
+from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.snapshots import usable
+from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable
+from eventsrc.model.aggregate import AggregateType
+from eventsrc.model.moments import Place
+from eventsrc.model.names import commands_topic, events_topic
+from eventsrc.model.pipeline import Pipeline
+from eventsrc.model.snapshot import Checkpoint, DamagedCheckpoint, FoldedBy, Run, StoredCheckpoint
+from eventsrc.ports import SnapshotStore
+
+
+def topic_ids(pipeline: Pipeline, bootstrap_servers: str, kafka: Mapping[str, str] | None) -> dict[str, TopicIds]:
+    """By aggregate. Raises `Unreachable`, `TopicsInvalid`."""
+    names = {
+        name: (commands_topic(pipeline.name, name), events_topic(pipeline.name, name)) for name in pipeline.aggregates
+    }
+    found = observe_topics([topic for pair in names.values() for topic in pair], bootstrap_servers, kafka)
+    return {
+        name: TopicIds(*(found[topic].topic_id if topic in found else "" for topic in pair))
+        for name, pair in names.items()
+    }
+
+
+def folded_by(catalog: Catalog, aggregate: AggregateType) -> FoldedBy:
+    """The code that this process folds with."""
+    return FoldedBy(aggregate.version, catalog.state_fingerprint(aggregate))
+
+
+class CheckpointStarts:
+    """Meets `StartingPoints`. `notes`: what was passed over and why, a line each."""
+
+    def __init__(self, store: SnapshotStore, catalog: Catalog, topics: Mapping[str, TopicIds]) -> None:
+        self._store, self._catalog, self._topics = store, catalog, topics
+        self._away: str | None = None
+        self._passed_over: dict[str, list[str]] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        found = [
+            f"{where[0]}{f' (and {len(where) - 1} more)' if len(where) > 1 else ''} is passed over: {reason}"
+            for reason, where in self._passed_over.items()
+        ]
+        return found if self._away is None else [f"no checkpoints: {self._away}", *found]
+
+    def choose(
+        self, place: Place, aggregate: AggregateType, key: bytes | None, bound: Bound, bounds: Callable[[], Bounds]
+    ) -> tuple[StoredCheckpoint, StoredRuns] | None:
+        """`bounds` tells the log's, after the checkpoints were listed: a log that is whole then holds what they have seen."""
+        if self._away is not None:
+            return None
+        try:
+            kept = self._store.checkpoints(PartitionKey(aggregate.name, place.partition))
+            return self._nearest(kept, place, aggregate, key, bound, bounds())
+        except SnapshotsUnavailable as away:
+            self._away = str(away)
+            return None
+
+    def _nearest(
+        self,
+        kept: Sequence[StoredCheckpoint | DamagedCheckpoint],
+        place: Place,
+        aggregate: AggregateType,
+        key: bytes | None,
+        bound: Bound,
+        log: Bounds,
+    ) -> tuple[StoredCheckpoint, StoredRuns] | None:
+        good, refused = usable(kept, self._topics[aggregate.name], folded_by(self._catalog, aggregate))
+        for reason in refused:
+            self._pass_over(place, reason)
+        for stored in good:
+            if not _is_below(stored.checkpoint, bound):
+                continue
+            if not log.start <= stored.checkpoint.anchor.offset or stored.checkpoint.seen.offset >= log.stable_end:
+                self._pass_over(
+                    place,
+                    f"checkpoint {stored.id}: the log, {log.start} to {log.stable_end}, does not hold what it saw",
+                )
+                continue
+            try:
+                runs = StoredRuns([self._blocks(run, key) for run in stored.runs])
+                if bound.event is not None and _sequence(runs, bound.event[0]) > bound.event[1]:
+                    continue
+            except SnapshotDamaged as damage:
+                self._pass_over(place, f"checkpoint {stored.id}: {damage}")
+                continue
+            return stored, runs
+        return None
+
+    def _blocks(self, run: Run, key: bytes | None) -> list[Block]:
+        """Of one id, only what can hold it."""
+        if key is not None:
+            hashed = key_hash(key)
+            run = tuple(each for each in run if each.first_hash <= hashed <= each.last_hash)
+        return [Block(encoded) for encoded in self._store.read(run)]
+
+    def _pass_over(self, place: Place, line: str) -> None:
+        checkpoint, _, reason = line.partition(": ")
+        self._passed_over.setdefault(reason, []).append(f"{place}: {checkpoint}")
+
+
+def _is_below(checkpoint: Checkpoint, bound: Bound) -> bool:
+    """Whether all that any of its states has seen is in what is asked for."""
+    if bound.time_us is not None:
+        return checkpoint.seen.time <= bound.time_us
+    return bound.position is None or checkpoint.seen_position <= bound.position
+
+
+def _sequence(stored: StoredRuns, key: bytes) -> int:
+    found = stored.get(key)
+    return 0 if found is None else entry_sequence(found)
