@@ -262,7 +262,7 @@ class _KillInTheMiddle:
         if self._watch is None:
             raise DemoFailed(f"the load ended before its middle\n  next: read {self._workers.logs}")
         took_s = self._watch.wait(self._since_s, _BACK_WITHIN_S)
-        back = recovery.read(self._log, self._begins)
+        back = recovery.read_settled(self._log, self._begins)
         if took_s is None or not back:
             raise DemoFailed(f"the killed worker was not back within {_BACK_WITHIN_S:g} s\n  next: read {self._log}")
         snapshots = sum(each.from_checkpoint for each in back.values())

@@ -45,6 +45,17 @@ def read(log: Path, start: int) -> dict[int, Opened]:
         return opened(file.read().decode(errors="replace"))
 
 
+def read_settled(log: Path, start: int) -> dict[int, Opened]:
+    """As `read`, once no further partition has been opened for a moment: those that nobody writes to come last."""
+    found = read(log, start)
+    for _ in range(50):
+        time.sleep(0.2)
+        before, found = found, read(log, start)
+        if found and found.keys() == before.keys():
+            break
+    return found
+
+
 class FirstNewEvent:
     """Begins to watch when it is made, before the kill; `after_s` is known once an event of a new owner was seen."""
 
