@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from eventsrc.engine.transaction import TransactionState
 from tests.scenario.stage import Stage
 
 
@@ -23,7 +24,7 @@ def opened() -> Callable[..., Stage]:
 
     def make(*keys: str, stage: Stage | None = None) -> Stage:
         made = stage or Stage()
-        lines = ["producer ready"] if stage is None else []
+        lines = ["producer ready"] if made.engine.lane.state is TransactionState.ABSENT else []
         for number, key in enumerate(keys, start=1):
             lines += [
                 f"assigned {key}",
@@ -31,6 +32,7 @@ def opened() -> Callable[..., Stage]:
                 f"stable {key} #{number} committed none log 0..50",
                 f"-> commit barriers {key} to 0 by m1",
                 f"committed {key}=0",
+                *([f"-> load {key} #{number} term 0", f"loaded {key} #{number} nothing"] if made.has_snapshots else []),
                 f"-> read {key}",
                 f"events {key} 0:barrier",
                 f"-> stop reading {key}",

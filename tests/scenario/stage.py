@@ -7,7 +7,9 @@
     -> commit barriers account/0 to 0 by m1
 
 A line is an input; the lines with an arrow below it are all effects it has, in order. `by m2` at the end of an input
-names the group metadata it comes with (`m1` where it is left out). Offsets stand before a colon. One id per partition.
+names the group metadata it comes with (`m1` where it is left out). Offsets stand before a colon. A command or an event is
+of the partition's one id `id`, or, as `b.deposit5`, of another. Checkpoints are numbered from 1 as they are written; the
+records that the engine committed are kept, and `replayed` brings them back.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from datetime import UTC, datetime
 
 from confluent_kafka import murmur2
 
-from eventsrc.codec.blocks import Block, StoredRuns, build_blocks, entry_sequence
+from eventsrc.codec.blocks import Block, StoredRuns, build_blocks, entry, entry_sequence
 from eventsrc.codec.control import Barrier, write_barrier
 from eventsrc.codec.keys import barrier_key, event_key, is_control_key
 from eventsrc.engine.batch import Batch, BatchKind, DeadLetter
@@ -70,7 +72,7 @@ from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.model.position import Offset, Position
-from eventsrc.model.snapshot import StoredCheckpoint
+from eventsrc.model.snapshot import Checkpoint, StoredCheckpoint
 from tests.unit.engine.shop import (
     ACCOUNT,
     Deposit,
@@ -101,8 +103,9 @@ class Stage:
     now_s: float = 100.0
     halts: dict[str, str] = field(default_factory=dict)
     has_snapshots: bool = False
-    written: WriteCheckpoint | None = None
-    before: dict[bytes, bytes] = field(default_factory=dict)
+    asked: WriteCheckpoint | None = None
+    stored: dict[int, tuple[StoredCheckpoint, dict[bytes, bytes]]] = field(default_factory=dict)
+    log: dict[PartitionKey, dict[int, Record]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.engine = WorkerEngine(
@@ -148,7 +151,7 @@ class Stage:
         return batch
 
     def _stable(self, words: list[str], metadata: str) -> Input:
-        """`K #attempt committed N|none log A..B [events A..B] [term T [recreated]]`"""
+        """`K #attempt committed N|none log A..B [events A..B] [term T [recreated | applied N]]`"""
         key, attempt, _, committed, _, log, *rest = words
         start, end = (Position(int(number)) for number in log.split(".."))
         events: tuple[Position | None, Position | None] = (None, None)
@@ -156,7 +159,8 @@ class Stage:
             low, high = (Position(int(number)) for number in rest[1].split(".."))
             events, rest = (low, high), rest[2:]
         topics = TopicIds("commands-1", "events-0") if rest[2:] == ["recreated"] else None
-        note = write_note(Owner("host-9", "shop-host-9"), int(rest[1]), Counts(), topics) if rest else None
+        counts = Counts(int(rest[3])) if rest[2:3] == ["applied"] else Counts()
+        note = write_note(Owner("host-9", "shop-host-9"), int(rest[1]), counts, topics) if rest else None
         position = None if committed == "none" else Position(int(committed))
         return StableOffsetFetched(_key(key), int(attempt[1:]), metadata, position, note, start, end, *events)
 
@@ -177,7 +181,16 @@ class Stage:
         """`[K=offset of its last record ...] [suspect]`"""
         pairs = [word.split("=") for word in words if "=" in word]
         offsets = {_key(key): Offset(int(offset)) for key, offset in pairs}
+        for key, last in offsets.items():
+            records = self._current.sections[key].records
+            for offset, (of_key, value, time_ms) in enumerate(records, start=last + 1 - len(records)):
+                self.log.setdefault(key, {})[offset] = Record(offset, of_key, value, key.number, time_ms)
         return TransactionCommitted(self._current, offsets, "suspect" in words)
+
+    def _replayed(self, words: list[str], metadata: str) -> Input:
+        """`K A..B`: what was committed there, B included."""
+        key, (first, last) = _key(words[0]), map(int, words[1].split(".."))
+        return EventsPolled({key: [each for at, each in sorted(self.log[key].items()) if first <= at <= last]})
 
     def _aborted(self, words: list[str], metadata: str) -> Input:
         return TransactionAborted(self._current, "refused", "unusable" not in words, "late" in words)
@@ -224,45 +237,63 @@ class Stage:
                 return f"halt {key}"
 
     def _checkpoint(self, effect: WriteCheckpoint) -> str:
-        """`write K #attempt position P seen S commands C: id@sequence ... [extending NAME]`"""
-        self.written = effect
-        checkpoint = effect.checkpoint
-        states = " ".join(
-            f"{_name(key)}@{entry_sequence(encoded)}"
-            for key, encoded in sorted(effect.entries, key=lambda each: each[0])
-        )
-        extends = "" if effect.extends is None else f" extending {effect.extends.checkpoint.position}"
-        return (
-            f"write {effect.partition} #{effect.attempt} position {checkpoint.position} seen {checkpoint.seen_position} "
-            f"commands {checkpoint.commands_position}:{' ' * bool(states)}{states}{extends}"
-        )
+        """`write K #attempt position P seen S commands C: id@sequence ... [extending N] [over head, if it is another] [claiming]
+        [all]`"""
+        self.asked = effect
+        checkpoint, extends, head = effect.checkpoint, effect.extends, effect.head
+        words = [f"write {effect.partition} #{effect.attempt} position {checkpoint.position} seen"]
+        words.append(f"{checkpoint.seen_position} commands {checkpoint.commands_position}:")
+        words += sorted(f"{_name(key)}@{entry_sequence(encoded)}" for key, encoded in effect.entries)
+        words += [] if extends is None else [f"extending {extends.id.int}"]
+        words += [] if head is None or (extends is not None and head == extends.id) else [f"over {head.int}"]
+        words += ["claiming"] * (not effect.claimed) + ["all"] * effect.covers_all
+        return " ".join(words)
 
     # ---- the snapshot store
 
     def _loaded(self, words: list[str], metadata: str) -> Input:
-        """`K #attempt nothing | away | stored`: `stored` is what was written last."""
+        """`K #attempt nothing | away | N [damaged]`, the checkpoint of that number; the head is the newest, if there is one.
+        `damaged`: its states are no states any more."""
         key, attempt, what = _key(words[0]), int(words[1][1:]), words[2]
+        head = uuid.UUID(int=max(self.stored)) if self.stored else None
         if what == "nothing":
-            return SnapshotLoaded(key, attempt, None, None, None, True)
+            return SnapshotLoaded(key, attempt, None, None, head, True)
         if what == "away":
             return SnapshotLoaded(key, attempt, None, None, None, False, (), "Postgres does not answer")
-        stored, states = self._stored
-        return SnapshotLoaded(key, attempt, stored, states, stored.id, True)
-
-    @property
-    def _stored(self) -> tuple[StoredCheckpoint, StoredRuns]:
-        assert self.written is not None, "the script stores a checkpoint, and none was written"
-        entries = {**self.before, **dict(self.written.entries)}
-        blocks = [Block(encoded) for encoded in build_blocks(entries.items())]
-        return StoredCheckpoint(uuid.UUID(int=1), self.written.checkpoint, (), datetime.now(UTC)), StoredRuns([blocks])
+        stored, entries = self.stored[int(what)]
+        if "damaged" in words:
+            entries = {each: entry(entry_sequence(encoded), b"", b"\xff") for each, encoded in entries.items()}
+        states = StoredRuns([[Block(encoded) for encoded in build_blocks(entries.items())]])
+        return SnapshotLoaded(key, attempt, stored, states, head, True)
 
     def _written(self, words: list[str], metadata: str) -> Input:
-        assert self.written is not None, "the script ends a checkpoint, and none was begun"
-        stored, _ = self._stored
-        self.before |= dict(self.written.entries)
-        return CheckpointWritten(_key(words[0]), int(words[1][1:]), stored, len(self.written.entries))
+        """`K #attempt`: the one that was asked for last."""
+        asked = self.asked
+        assert asked is not None, "the script ends a checkpoint, and none was begun"
+        before = {} if asked.extends is None or asked.covers_all else self.stored[asked.extends.id.int][1]
+        return CheckpointWritten(
+            _key(words[0]),
+            int(words[1][1:]),
+            self._store(asked.checkpoint, before | dict(asked.entries)),
+            len(asked.entries),
+        )
+
+    def _merged(self, words: list[str], metadata: str) -> Input:
+        """`K N`: the writer has merged the segments of that checkpoint, into another."""
+        replaced, entries = self.stored[int(words[1])]
+        stored = self._store(replaced.checkpoint, entries)
+        return CheckpointWritten(_key(words[0]), None, stored, 0, replaces=replaced.id)
+
+    def _store(self, checkpoint: Checkpoint, entries: dict[bytes, bytes]) -> StoredCheckpoint:
+        number = len(self.stored) + 1
+        stored = StoredCheckpoint(uuid.UUID(int=number), checkpoint, (), datetime.now(UTC))
+        self.stored[number] = (stored, entries)
+        return stored
 
     def _not_written(self, words: list[str], metadata: str) -> Input:
+        """`K #attempt [superseded]`, or `K damaged`: found while merging."""
+        if words[1] == "damaged":
+            return CheckpointFailed(_key(words[0]), None, "a segment is damaged", superseded=True)
         return CheckpointFailed(_key(words[0]), int(words[1][1:]), "Postgres does not answer", "superseded" in words)
 
     def _claim_refused(self, words: list[str], metadata: str) -> Input:
@@ -270,7 +301,8 @@ class Stage:
 
 
 def _name(key: bytes) -> str:
-    return key.decode()
+    """Without the number that puts it on its partition."""
+    return key.decode().rstrip("0123456789")
 
 
 def _key(text: str) -> PartitionKey:
@@ -293,7 +325,8 @@ def _records(words: list[str], make: Callable[[PartitionKey, int, str], Record])
 
 def _command(key: PartitionKey, offset: int, what: str) -> Record:
     """`deposit5`, `parts3`, `withdraw5`, `poison`, `unknown` (of a schema not known), `garbage`; `deposit5=name`: with
-    that command id."""
+    that command id; `b.deposit5`: of another aggregate."""
+    identity, what = _identity(key, what)
     what, _, name = what.partition("=")
     kind, number = what.rstrip("0123456789"), what.lstrip("abcdefghijklmnopqrstuvwxyz")
     commands = {
@@ -304,7 +337,12 @@ def _command(key: PartitionKey, offset: int, what: str) -> Record:
     }
     raw = {"unknown": UNKNOWN, "garbage": b"garbage"}.get(kind)
     value = raw if raw is not None else command_value(commands[kind](), name or f"{key}:{offset}")
-    return Record(offset, key_on(key.number), value, key.number)
+    return Record(offset, identity, value, key.number)
+
+
+def _identity(key: PartitionKey, what: str) -> tuple[bytes, str]:
+    prefix, dot, rest = what.partition(".")
+    return (key_on(key.number, prefix=prefix), rest) if dot else (key_on(key.number), what)
 
 
 def _event(key: PartitionKey, offset: int, what: str) -> Record:
@@ -313,6 +351,7 @@ def _event(key: PartitionKey, offset: int, what: str) -> Record:
         ids = TopicIds("another", "another") if what.endswith("!") else _IDS[key.aggregate]
         barrier = Barrier("host-9", "shop-host-9", "", ids.events, ids.commands, 0, WALL_US)
         return Record(offset, barrier_key(uuid.uuid4()), write_barrier(barrier), key.number)
+    identity, what = _identity(key, what)
     what, _, source = what.partition("<")
     what, _, term = what.partition("#")
     kind, _, sequence = what.partition("@")
@@ -320,7 +359,7 @@ def _event(key: PartitionKey, offset: int, what: str) -> Record:
     if kind != "unknown":
         amount = int(kind.removeprefix("deposited"))
         value = event_value(Deposited(amount), f"{key}:{source}", source=int(source or 0), of=ACCOUNT)
-    return Record(offset, event_key(key_on(key.number), int(sequence), int(term)), value, key.number)
+    return Record(offset, event_key(identity, int(sequence), int(term)), value, key.number)
 
 
 def _batch(batch: Batch) -> str:
@@ -361,5 +400,7 @@ _INPUTS: dict[str, Callable[[Stage, list[str], str], Input]] = {
     "loaded": Stage._loaded,
     "claim-refused": Stage._claim_refused,
     "written": Stage._written,
+    "merged": Stage._merged,
+    "replayed": Stage._replayed,
     "not-written": Stage._not_written,
 }
