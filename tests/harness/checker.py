@@ -1,6 +1,6 @@
 """The independent checker: evidence in, violations out. Pure; shares no code with the product.
 
-Promises judged: I1-I5, I8 (basic), I9-I11 of reliability.md, the rules of terms, and the wire contract. No violation
+Promises judged: I1-I6, I8 (basic), I9-I11 of reliability.md, the rules of terms, and the wire contract. No violation
 found in n runs bounds the rate at 3/n, no more.
 """
 
@@ -12,6 +12,7 @@ from tests.harness.log_checks import check_log
 from tests.harness.log_view import Violation, decode_evidence
 from tests.harness.model_checks import Application, check_application
 from tests.harness.offset_checks import check_offsets
+from tests.harness.snapshot_checks import check_snapshots
 
 
 def check(evidence: Evidence, application: Application | None = None) -> list[Violation]:
@@ -21,6 +22,7 @@ def check(evidence: Evidence, application: Application | None = None) -> list[Vi
     found = [*view.violations, *check_log(view), *check_clients(view, evidence), *check_offsets(view, evidence)]
     if application is not None:
         found += check_application(view, evidence, application)
+        found += check_snapshots(view, evidence, application)
     return sorted(
         set(found), key=lambda violation: (violation.invariant, violation.topic, violation.partition, violation.offsets)
     )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.harness.snapshots import Snapshots
 from tests.harness.wire import Schemas
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -104,6 +105,8 @@ class Evidence:
     committed: list[CommittedOffset] = field(default_factory=list)
     commit_journal: list[CommittedOffset] = field(default_factory=list)
     commands_end: dict[tuple[str, int], int] = field(default_factory=dict)
+    snapshots: Snapshots | None = None
+    """None where no database was in use, or what it holds is not to be judged."""
     at_rest: bool = True
     history_complete: bool = True
     """False where commands were sent by somebody who wrote nothing down: then money (I8) cannot be added up."""
