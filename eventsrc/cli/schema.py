@@ -30,20 +30,32 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="schema")
 
 
-def export(session: Session, app: App = None, directory: Directory = None, as_json: AsJson = False) -> None:
-    """Write the schemas of what the code now writes, beside those of every earlier version."""
-    from eventsrc.codec import schema_files
+def export(
+    session: Session,
+    app: App = None,
+    directory: Directory = None,
+    same_fold: Annotated[
+        bool, typer.Option("--same-fold", help="Changed @apply methods fold every event to the same state as before.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the schemas of what the code now writes, beside those of every earlier version, and what each fold is."""
+    from eventsrc.codec import fold_files, schema_files
 
     pipeline, target, catalog = _opened(session, app, directory)
     schemas = catalog.schemas()
+    folds = fold_files.export(pipeline, target, same_fold=same_fold)
     written = schema_files.export(target, schemas)
-    if as_json:
-        print(dump({"directory": str(target), "written": [str(path) for path in written], "schemas": len(schemas)}))
-        return
-    for path in written:
-        print(path)
     kept = len(schemas) - len(written)
-    print(f"{pipeline.name}: {len(written)} written, {kept} were there; keep {target} under version control")
+    if as_json:
+        paths = [str(path) for path in [*written, *folds]]
+        print(dump({"directory": str(target), "written": paths, "schemas": len(schemas)}))
+        return
+    for path in [*written, *folds]:
+        print(path)
+    print(
+        f"{pipeline.name}: {len(written) + len(folds)} written, {kept} were there; keep {target} under version control"
+    )
 
 
 def check(session: Session, app: App = None, directory: Directory = None, as_json: AsJson = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventsrc.codec import compatibility, schema_files
+from eventsrc.codec import compatibility, fold_files, schema_files
 from eventsrc.errors import InvalidSchema
 from eventsrc.model.pipeline import Pipeline
 
@@ -25,8 +25,10 @@ def compare_schemas(pipeline: Pipeline, directory: Path) -> SchemaReport:
         problems = [str(problem) for problem in compatibility.check(pipeline, directory)]
         missing = compatibility.missing(pipeline, directory)
         files = len(schema_files.find(directory))
+        folds = fold_files.compare(pipeline, directory)
     except InvalidSchema as error:
         return SchemaReport([str(error)], [], 0)
-    names = ", ".join(f"{schema.folder}/{schema.name}" for schema in missing)
-    notes = [f"not in {directory} yet: {names}; write them with `eventsrc schema export`"] if missing else []
-    return SchemaReport(problems, notes, files)
+    names = [f"{schema.folder}/{schema.name}" for schema in missing]
+    names += [f"{pipeline.name}/{name}/{fold_files.NAME}" for name in folds.unwritten]
+    notes = [f"not in {directory} yet: {', '.join(names)}; write them with `eventsrc schema export`"] if names else []
+    return SchemaReport([*problems, *folds.changed], notes, files)

@@ -107,7 +107,7 @@ def test_init_overwrites_nothing(shop: Path, capsys: pytest.CaptureFixture[str])
 
 def test_schemas_are_exported_listed_and_shown(shop: Path) -> None:
     exported = eventsrc(shop, "schema", "export", "--json")
-    assert len(json.loads(exported.stdout)["written"]) == 9
+    assert len(json.loads(exported.stdout)["written"]) == 10  # nine schemas, and what the fold is
     assert json.loads(eventsrc(shop, "schema", "export", "--json").stdout)["written"] == []
     listed = [json.loads(line) for line in eventsrc(shop, "schema", "show", "--json").stdout.splitlines()]
     assert all(each["exported"] and (shop / each["file"]).exists() for each in listed)
