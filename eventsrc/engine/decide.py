@@ -19,7 +19,7 @@ from eventsrc.codec.control import ReplyStatus
 from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.compiled import CompiledCommand, payload_hash
 from eventsrc.engine.dead_letters import Refused, dead_letter
-from eventsrc.engine.memory import recall, remember
+from eventsrc.engine.memory import ENTRY_BYTES, forget, pack_entry, recall
 from eventsrc.engine.partition import Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
@@ -111,6 +111,7 @@ class SectionDecider:
         output, undo = self._section.records, self._section.undo
         max_event_bytes, max_command_bytes = limits.max_event_bytes, limits.max_command_bytes
         term, keep, isolated = b"#%d" % partition.term, compiled.type.deduplicate, surroundings.isolated
+        full = keep * ENTRY_BYTES
         room_bytes = limits.output_bytes - batch.output_bytes
         time, until_purity_check = self._time, self._until_purity_check
         size = done = applied = last = 0
@@ -138,7 +139,8 @@ class SectionDecider:
                 read, handle, wants_context, validate, seed = how
                 command_id, correlation_id, causation_id, reply, body_start, command = read(value)
                 memory = instance._eventsrc_memory
-                if command_id not in memory or not self._repeated(
+                # not `in`: for bytes it first raises and drops a TypeError; and backwards it is thrice as fast
+                if memory.rfind(command_id) < 0 or not self._repeated(
                     memory, command_id, reply, payload_hash(value, body_start, seed)
                 ):
                     if validate is not None:
@@ -190,7 +192,9 @@ class SectionDecider:
                             size += written
                             index += 1
                         time = at
-                        instance._eventsrc_memory = remember(memory, keep, command_id, sequence, at, total, hashed)
+                        if len(memory) >= full:
+                            memory = forget(memory, keep, at)
+                        instance._eventsrc_memory = memory + pack_entry(command_id, sequence, at, total, hashed)
                         if new:
                             undo[key], live[key] = (instance, None), instance
                         elif key not in undo:

@@ -34,7 +34,7 @@ def check_aggregate_id(aggregate_id: str) -> bytes:
 
 def is_aggregate_id(key: bytes) -> bool:
     """Whether a record's key is an aggregate id, whoever wrote it."""
-    if not 0 < len(key) <= MAX_AGGREGATE_ID_BYTES or b"\0" in key:
+    if not 0 < len(key) <= MAX_AGGREGATE_ID_BYTES or 0 in key:
         return False
     try:
         key.decode()
