@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.adapters.kafka.topics import observe_topics
-from eventsrc.codec.blocks import Block, StoredRuns, entry_sequence, key_hash
+from eventsrc.codec.blocks import Block, StoredRuns, key_hash
 from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.cut import Bound
 from eventsrc.engine.notes import TopicIds
@@ -94,8 +94,6 @@ class CheckpointStarts:
                 continue
             try:
                 runs = StoredRuns([self._blocks(run, key) for run in stored.runs])
-                if bound.event is not None and _sequence(runs, bound.event[0]) > bound.event[1]:
-                    continue
             except SnapshotDamaged as damage:
                 self._pass_over(place, f"checkpoint {stored.id}: {damage}")
                 continue
@@ -115,12 +113,10 @@ class CheckpointStarts:
 
 
 def _is_below(checkpoint: Checkpoint, bound: Bound) -> bool:
-    """Whether all that any of its states has seen is in what is asked for."""
+    """Whether all that any of its states has seen is in what is asked for. Where one event is asked for, that is not known
+    before the log has been read."""
+    if bound.event is not None:
+        return False
     if bound.time_us is not None:
         return checkpoint.seen.time <= bound.time_us
     return bound.position is None or checkpoint.seen_position <= bound.position
-
-
-def _sequence(stored: StoredRuns, key: bytes) -> int:
-    found = stored.get(key)
-    return 0 if found is None else entry_sequence(found)

@@ -93,7 +93,7 @@ def closed_cut(log: dict[Place, list[Event]], asked: Callable[[Event], bool]) ->
     while True:
         before = dict(cut)
         for place, events in log.items():
-            while _half(events[: cut[place]]):
+            while is_half(events[: cut[place]]):
                 cut[place] += 1
             for each in events[: cut[place]]:
                 if each.cause in places:
@@ -103,7 +103,7 @@ def closed_cut(log: dict[Place, list[Event]], asked: Callable[[Event], bool]) ->
             return cut
 
 
-def _half(events: list[Event]) -> bool:
+def is_half(events: list[Event]) -> bool:
     left: set[bytes] = set()
     for each in events:
         (left.add if each.index + 1 < each.count else left.discard)(each.id)
