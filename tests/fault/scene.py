@@ -17,6 +17,7 @@ from tests.harness import bank, bank_model
 from tests.harness.brokers import ProxiedBroker, unique, wait_led
 from tests.harness.checker import check, report
 from tests.harness.collect import Reader, wait_until
+from tests.harness.database import Database
 from tests.harness.evidence import Evidence, read_history
 from tests.harness.load import AGGREGATE, History, Order, Traffic, WireClient
 from tests.harness.wire import Schemas
@@ -28,13 +29,26 @@ PARTITIONS = 4
 ROUNDS = int(os.environ.get("EVENTSRC_FAULT_ROUNDS", "1"))
 """How often seeded tests repeat, with other seeds. 1 in every CI run; hundreds before a release."""
 
+SOON = {
+    "batch_records": 20,
+    "checkpoint_interval": "0.3s",
+    "checkpoint_overhead": 1.0,
+    "recovery_time_objective": "2s",
+    "live_aggregates": 20,
+}
+"""Settings by which a worker takes many checkpoints within seconds, and keeps most aggregates encoded."""
+
 
 class Scene:
-    """A context manager. `proxied` workers reach Kafka through the proxy; the client and the checker never do."""
+    """A context manager. `proxied` workers reach Kafka through the proxy; the client and the checker never do. With a
+    `database`, all workers reach it through its proxy, and every verdict judges what it holds."""
 
-    def __init__(self, cluster: ProxiedBroker, reader: Reader, directory: Path) -> None:
+    def __init__(
+        self, cluster: ProxiedBroker, reader: Reader, directory: Path, database: Database | None = None
+    ) -> None:
         self.name = unique("bank")
         self.cluster, self.reader = cluster, reader
+        self._database = database
         self._directory = directory
         self._settings: dict[str, Any] = {}
         self._workers: list[Worker] = []
@@ -49,6 +63,11 @@ class Scene:
         return f"{self.name}.{AGGREGATE}.commands"
 
     @property
+    def database(self) -> Database:
+        assert self._database is not None
+        return self._database
+
+    @property
     def events(self) -> str:
         return f"{self.name}.{AGGREGATE}.events"
 
@@ -59,7 +78,9 @@ class Scene:
     def _set_up(self) -> None:
         self._pipeline = _load_bank(self.environment()).pipeline
         self.create_topics()
-        for file in Catalog(self._pipeline, None).schemas():
+        catalog = Catalog(self._pipeline, None)
+        self._state_schema = catalog.state_schema(self._pipeline.aggregates[AGGREGATE])
+        for file in catalog.schemas():
             path = self.schemas_directory / file.relative_path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(file.text())
@@ -85,6 +106,7 @@ class Scene:
             **self.environment(),
             "KAFKA_BOOTSTRAP_SERVERS": self.cluster.proxied if proxied else self.cluster.direct,
             "EVENTSRC_SCHEMAS_DIR": str(self.schemas_directory),
+            **({} if self._database is None else {"DATABASE_URL": self._database.proxied}),
         }
         worker = Worker(APP, instance_id, directory, environment)
         self._workers.append(worker)
@@ -119,6 +141,13 @@ class Scene:
 
         wait_until(reached, timeout_s, f"committed {position}")
 
+    def wait_checkpoints(self, count: int, timeout_s: float = 30.0) -> None:
+        """Until so many more are kept than now."""
+        before = self.database.taken()
+        wait_until(
+            lambda: self.database.taken() >= before + count, timeout_s, f"{count} more checkpoints\n{self.logs()}"
+        )
+
     def send_all(self, client: WireClient, orders: list[Order], seed: int = 0) -> list[bytes]:
         rnd = random.Random(seed)
         sent = [client.send(order, rnd) for order in orders]
@@ -126,7 +155,10 @@ class Scene:
         return sent
 
     def evidence(self) -> Evidence:
+        schemas = {AGGREGATE: self._state_schema}
+        stored = None if self._database is None else self._database.snapshots(self.name, schemas)
         evidence = self.reader.evidence(self.name, [AGGREGATE], self.schemas)
+        evidence.snapshots = stored
         if self._history.exists():
             evidence.history = read_history([self._history])
         return evidence
@@ -166,7 +198,7 @@ class Scene:
 
 def _essence(worker: Worker) -> str:
     """Without the dead letters of Poison: these are many, and meant."""
-    lines = [line for line in worker.log(whole=True).splitlines() if "dead letter: handler-failed" not in line]
+    lines = [line for line in worker.log(whole=True).splitlines() if "handler-failed: ZeroDivisionError" not in line]
     return "\n".join(lines)[-4000:]
 
 
