@@ -417,6 +417,7 @@ CALLS: dict[str, Callable[[SnapshotStore, StoredCheckpoint], object]] = {
     "add_segments": lambda store, first: store.add_segments(KEY, 5, blocks_of(range(1))),
     "commit": lambda store, first: store.commit(KEY, stored(), first.id),
     "collect": lambda store, first: store.collect(KEY, 5, []),
+    "discard": lambda store, first: store.discard(KEY),
     "request": lambda store, first: store.request(KEY),
     "heads": lambda store, first: store.heads([KEY]),
 }
