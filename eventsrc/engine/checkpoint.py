@@ -40,6 +40,7 @@ logger = logging.getLogger("eventsrc.checkpoint")
 
 SLICE_STATES = 400
 LAST_RETRY_S = 30.0
+HANGING_S = 10.0
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Gathering:
     stage: Stage = Stage.GATHERING
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     awaits: Batch | None = None
+    writing_since_s: float | None = None
     extends_damaged: bool = False
     requested: bool = False
 
@@ -219,6 +221,7 @@ class Checkpoints:
 
     def begin_due(self, at: Instant) -> None:
         """Begin with the partition that needs it most, if one is due."""
+        self._notice_hanging(at)
         if self._active is not None or not self.enabled or at.monotonic_s < self._retry_at_s:
             return
         able = [each for each in self.lineages.values() if each.retry_at_s <= at.monotonic_s]
@@ -235,6 +238,15 @@ class Checkpoints:
                 overdue = min(changed, key=lambda each: each.due_s)
                 if at.monotonic_s >= overdue.due_s:
                     self._begin(overdue)
+
+    def _notice_hanging(self, at: Instant) -> None:
+        gathering = self._active.gathering if self._active is not None else None
+        if gathering is None or gathering.stage is not Stage.WRITING:
+            return
+        gathering.writing_since_s = gathering.writing_since_s or at.monotonic_s
+        waited_s = at.monotonic_s - gathering.writing_since_s
+        if waited_s > HANGING_S:
+            self.trouble(f"the snapshot store has not answered for {waited_s:.0f} s", at)
 
     @property
     def predicted_s(self) -> float:

@@ -1358,3 +1358,23 @@ def test_reproduction_of_changes_not_given_back(storing: Stage, monkeypatch: pyt
         turn
         -> write account/0 #3 position 4 seen 4 commands 3: extending 1
     """)
+
+
+def test_a_store_that_hangs_is_named_until_it_answers(storing: Stage) -> None:
+    storing.play("""
+        commands account/0 0:deposit1
+        -> commit account/0 0..1 @1#0 by m1
+        committed account/0=1
+        -> answer ok@1
+        request account/0
+        tick 1
+        turn
+        -> write account/0 #1 position 2 seen 2 commands 1: id@1 all
+        tick 1
+    """)
+    checkpoints = storing.engine.checkpoints
+    assert checkpoints.problem is None
+    storing.play("tick 12")
+    assert checkpoints.problem == "the snapshot store has not answered for 12 s"
+    storing.play("written account/0 #1")
+    assert checkpoints.problem is None
