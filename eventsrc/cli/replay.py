@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventsrc.cli.errors import UsageError
+from eventsrc.cli.errors import EXIT_FAILURE, UsageError
 from eventsrc.cli.finding import find_aggregate
 from eventsrc.cli.render import columns, dump, local_time, printable
 from eventsrc.cli.session import AsJson, Session, command
@@ -16,6 +16,8 @@ from eventsrc.cli.times import MOMENTS, moment_text
 from eventsrc.model.moments import parse_moment
 
 if TYPE_CHECKING:
+    from eventsrc.model.aggregate import AggregateType
+    from eventsrc.model.pipeline import Pipeline
     from eventsrc.runtime.replaying import Replayed
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,6 +49,9 @@ def replay(
     ] = None,
     from_log: Annotated[bool, typer.Option("--from-log", help="Use no checkpoints: fold the whole log.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With --into: overwrite.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Hold every kept checkpoint against the log; exit 1 at a difference.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild the states of a past moment, from the log and the nearest checkpoints.
@@ -63,8 +68,13 @@ def replay(
         raise UsageError(f"replay takes no word {rest[0]!r}: write --aggregate NAME --id ID")
     if aggregate_id is not None and aggregate is None:
         raise UsageError("--id needs --aggregate, which says what it is an id of")
-    moment = parse_moment(until, datetime.now(UTC))
     only = None if aggregate is None else find_aggregate(pipeline, aggregate)
+    if compare:
+        if until != "end" or aggregate_id is not None or into is not None or from_log:
+            raise UsageError("--compare holds whole checkpoints against the whole log: only --aggregate goes with it")
+        _compare(session, pipeline, only, as_json=as_json)
+        return
+    moment = parse_moment(until, datetime.now(UTC))
     output = None if into is None else open_output(into, [only] if only else list(pipeline.aggregates.values()), force)
     with ProgressBar() as bar:
         replayed = run_replay(
@@ -81,6 +91,16 @@ def replay(
     print(summary_text(replayed, digest))
     if output is not None:
         print(f"  written to {output.path}")
+
+
+def _compare(session: Session, pipeline: Pipeline, only: AggregateType | None, *, as_json: bool) -> None:
+    from eventsrc.cli.comparison import comparison_object, comparison_text
+    from eventsrc.runtime.comparing import compare
+
+    compared = compare(pipeline, session.settings, aggregate=only)
+    print(dump(comparison_object(compared)) if as_json else comparison_text(compared))
+    if compared.difference is not None:
+        raise typer.Exit(EXIT_FAILURE)
 
 
 def summary_object(replayed: Replayed, digest: str) -> dict[str, Any]:

@@ -42,10 +42,15 @@ class Taker:
         self._records = [record for record in records if record.partition == key.number]
         self._head: uuid.UUID | None = None
 
-    def take(self, below: int, seen_below: int, rnd: random.Random, version: int | None = None) -> StoredCheckpoint:
-        """Every event below the first offset is covered; some states have also seen those below the second."""
+    def take(
+        self, below: int, seen_below: int, rnd: random.Random, version: int | None = None, alter: str = ""
+    ) -> StoredCheckpoint:
+        """Every event below the first offset is covered; some states have also seen those below the second. `alter`: make
+        it wrong in one `field` named total, `lacking` a state, with one `above` the log, or in its count of `events`."""
         fold = self._fold(below)
-        older, newer = self._entries(fold), self._entries(self._fold(seen_below))
+        older, newer = self._entries(fold), self._entries(self._fold(seen_below), alter)
+        if alter:
+            older = newer
         entries = {key: rnd.choice((older.get(key, encoded), encoded)) for key, encoded in newer.items()}
         term = fold.highest_term
         assert term is not None
@@ -56,7 +61,7 @@ class Taker:
             term=term,
             applied=fold.applied.get(term, 0),
             highest_source=fold.highest_source,
-            events=fold.events,
+            events=fold.events + (alter == "events"),
             aggregates=fold.aggregates,
             commands_topic_id=self._topics.commands,
             events_topic_id=self._topics.events,
@@ -77,8 +82,15 @@ class Taker:
         fold.finish()
         return fold
 
-    def _entries(self, fold: PartitionFold) -> Entries:
+    def _entries(self, fold: PartitionFold, alter: str = "") -> Entries:
         write = self._catalog.snapshot_writer(self._aggregate)
+        for each in fold.live.values():
+            if alter == "field":
+                each.total = 77
+            if alter == "above":
+                each._eventsrc_sequence = 9
+        if alter == "lacking":
+            fold.live[b"somebody"] = fold.live.popitem()[1]
         return {
             key: entry(each._eventsrc_sequence, each._eventsrc_memory, write(each)) for key, each in fold.live.items()
         }

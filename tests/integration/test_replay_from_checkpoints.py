@@ -58,6 +58,15 @@ class Kept:
                 taken.append(taker.take(below, max(seen_below, below), rnd, version))
         return taken
 
+    def take_altered(self, place: tuple[str, int], alter: str) -> StoredCheckpoint:
+        """Of everything, and wrong in one way."""
+        pipeline = self.world.app.pipeline
+        topics = topic_ids(pipeline, self.world.kafka, None)[place[0]]
+        records = Reader(self.world.kafka).read(f"{self.world.name}.{place[0]}.events")
+        taker = Taker(pipeline, self.store, PartitionKey(*place), topics, records)
+        end = self.world.events()[place][-1].offset + 1
+        return taker.take(end, end, random.Random(0), alter=alter)
+
 
 @pytest.fixture
 def kept(kafka: str, database_url: str, pipeline_name: str, tmp_path: Path) -> Iterator[Kept]:
@@ -197,3 +206,55 @@ def test_a_replay_cannot_write_to_the_database(kept: Kept) -> None:
     with pytest.raises(SnapshotsUnavailable, match="read-only"):
         store.claim(PartitionKey("basket", 0), 5, "topic")
     store.close()
+
+
+def compared(kept: Kept, *words: str, exit_code: int = 0) -> Any:
+    return json.loads(
+        kept.world.run("replay", "--compare", "--json", *words, exit_code=exit_code, DATABASE_URL=kept.database_url)
+    )
+
+
+def test_sound_checkpoints_are_what_the_log_folds_to(kept: Kept) -> None:
+    write_at_random(kept.world, 16, commands=120)
+    taken = kept.take(every_place(kept.world), (0.3, 0.9))
+    said = compared(kept)
+    assert said["difference"] is None
+    assert said["checkpoints"] == len(taken)
+    assert said["states"] == sum(each.states for each in taken)
+    shown = kept.world.run("replay", "--compare", DATABASE_URL=kept.database_url)
+    assert f"{said['states']} states in {len(taken)} checkpoints are what the log folds to" in shown
+    assert "only --aggregate goes with it" in kept.world.run("replay", "--compare", "--until", "-1m", exit_code=2)
+
+
+@pytest.mark.parametrize(
+    ("alter", "field"),
+    [("field", "total"), ("lacking", "sequence"), ("above", "sequence"), ("events", "events")],
+)
+def test_the_first_difference_is_named(kept: Kept, alter: str, field: str) -> None:
+    add = kept.world.app.Added
+    for number in range(4):
+        kept.world.log.append("basket", "tea", [add("a", 1)], [BEGIN_US + number])
+    kept.world.log.append("basket", "tea", [kept.world.app.Removed("a")], [BEGIN_US + 9])
+    kept.world.log.commit()
+    (place,) = every_place(kept.world)
+    taken = kept.take_altered(place, alter)
+    said = compared(kept, exit_code=1)["difference"]
+    assert (said["aggregate"], said["partition"], said["checkpoint"]) == (*place, str(taken.id))
+    assert said["field"] == field
+    if alter == "field":
+        assert (said["id"], said["sequence"], said["stored"], said["folded"]) == ("tea", 5, 77, 0)
+    elif alter == "lacking":
+        assert (said["id"], said["stored"], said["folded"]) == ("tea", None, 5)
+    elif alter == "above":
+        assert (said["id"], said["sequence"], said["stored"], said["folded"]) == ("tea", 9, 9, 5)
+    shown = kept.world.run("replay", "--compare", exit_code=1, DATABASE_URL=kept.database_url)
+    assert f"checkpoint {taken.id} of basket/{place[1]} is not what the log folds to" in shown
+
+
+def test_a_damaged_block_is_a_difference_too(kept: Kept) -> None:
+    write_at_random(kept.world, 17, commands=60)
+    (taken,) = kept.take([("basket", 0)], (0.5,))
+    with psycopg.connect(kept.database_url, autocommit=True) as database:
+        database.execute("DELETE FROM eventsrc.segment WHERE id = %s", [taken.runs[0][0].id])
+    said = compared(kept, exit_code=1)["difference"]
+    assert said["stored"] == f"segment {taken.runs[0][0].id} is missing"
