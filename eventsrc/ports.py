@@ -55,11 +55,13 @@ class Transactions(Protocol):
         """A late copy of a commit request may still be on its way: replace this producer before its next begin."""
 
     def abandon(self) -> None:
-        """Whatever is being repeated ends with OutcomeInDoubt, and no commit is begun any more. From any thread."""
+        """No commit is begun any more, and whatever is being repeated ends with OutcomeInDoubt, at the latest when the
+        broker answers again. From any thread."""
 
 
 class RebalanceListener(Protocol):
-    """Told inside `Membership.poll`, `serve` and `close`, on the polling thread. Must not raise."""
+    """Told inside `Membership.poll` and `serve`, on the polling thread; of nothing once `close` has begun. Must not
+    raise."""
 
     def on_assigned(self, partitions: tuple[PartitionKey, ...]) -> None:
         """They are ours, and bring nothing before they are opened. May be empty: a new generation, nothing new."""
@@ -93,8 +95,7 @@ class Membership(Protocol):
         """Nothing more of it until it is opened again."""
 
     def close(self) -> None:
-        """Leave; what is still ours is revoked inside. A static member's partitions are kept for its next life until its
-        session ends."""
+        """Leave. A static member's partitions are kept for its next life until its session ends."""
 
 
 class EventsLog(Protocol):

@@ -61,6 +61,10 @@ class KafkaWorld:
         self._close.append(made.close)
         return made
 
+    def leave(self, membership: Membership) -> None:
+        self._close.remove(membership.close)
+        membership.close()
+
     def events_log(self, listener: Listener) -> EventsLog:
         made = EventsReader(events_reader_config(self._common, self.name), self._events, listener.on_partition_error)
         self._close.append(made.close)

@@ -36,6 +36,9 @@ class MemoryWorld:
     def membership(self, instance: str, listener: Listener, session_s: float = 6.0) -> Membership:
         return MemoryMembership(self._process(instance), listener, listener.on_partition_error)
 
+    def leave(self, membership: Membership) -> None:
+        membership.close()
+
     def events_log(self, listener: Listener) -> EventsLog:
         return MemoryEventsLog(self._process(), listener.on_partition_error)
 

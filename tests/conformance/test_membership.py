@@ -103,8 +103,8 @@ def test_a_partition_that_is_not_ours_is_not_opened(world: World, member: Member
     (foreign,) = other.listener.assigned
     world.send_commands(foreign, b"a")
     member.port.open(foreign, START)
-    member.port.pause(foreign)
     assert drained(member) == []
+    member.port.pause(foreign)
     assert member.listener.errors == {}
 
 
@@ -125,7 +125,15 @@ def test_a_paused_partition_brings_nothing_until_it_is_opened_again(world: World
     member.read(5, limit=5)
     member.port.pause(FIRST)
     member.port.open(SECOND, START)
-    member.read(len(MANY), SECOND, limit=10)
+    found: list[int] = []
+
+    def second_read() -> bool:
+        polled = member.port.poll(10, 0.05)
+        assert FIRST not in polled
+        found.extend(offsets(polled.get(SECOND, ())))
+        return len(found) == len(MANY)
+
+    wait_until(second_read, TIMEOUT_S, "the other partition is read")
     assert drained(member) == []
     member.port.open(FIRST, Position(5))
     assert offsets(member.read(35)) == list(range(5, 40))
@@ -269,7 +277,7 @@ def test_a_member_that_left_has_its_partitions_back_and_nobody_else_had_them(wor
     second = joined(world, "two", member)
     kept = set(member.listener.assigned)
     told = list(member.listener.told)
-    member.port.close()
+    world.leave(member.port)
     assert member.listener.told == told
     for _ in range(5):
         second.port.poll(1, 0.02)

@@ -29,7 +29,7 @@ from tests.harness.collect import wait_until
 
 ACCOUNT = "account"
 COMMANDS, ACCOUNTS = 300, 30
-TIME_LAPSE = 20  # transactions of a worker that was killed end that much sooner
+TIME_LAPSE = 40  # transactions of a worker that was killed end that much sooner
 RESEND_S = 0.25
 TIMEOUT_S = 30.0
 
@@ -162,7 +162,7 @@ def test_one_worker_processes_every_command_once(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("what", ["offsets", "commit", "reply"])
-@pytest.mark.parametrize("passing", [1, 2, 6])
+@pytest.mark.parametrize("passing", [1, 4])
 def test_killed_in_a_transaction_its_partitions_go_to_another(bank: Bank, what: Request, passing: int) -> None:
     killed = bank.start("one")
     bank.broker.on_request = at(passing, what, "one", killed.process.kill)
@@ -174,11 +174,10 @@ def test_killed_in_a_transaction_its_partitions_go_to_another(bank: Bank, what: 
     bank.verdict()
 
 
-@pytest.mark.parametrize("passing", [2, 5])
-def test_killed_and_started_again_under_its_instance_id(bank: Bank, passing: int) -> None:
+def test_killed_and_started_again_under_its_instance_id(bank: Bank) -> None:
     """Its session has not ended: the new life has everything back, and fences what the old one left open."""
     killed = bank.start("one")
-    bank.broker.on_request = at(passing, "commit", "one", killed.process.kill)
+    bank.broker.on_request = at(4, "commit", "one", killed.process.kill)
     bank.customers.serve_until(lambda: killed.process.killed)
     killed.kill()
     bank.workers.remove(killed)

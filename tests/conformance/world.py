@@ -34,13 +34,16 @@ _numbers = itertools.count(1)
 
 
 class World(Protocol):
-    """Adapters are closed with it, where a test has not done so."""
+    """Adapters are closed with it."""
 
     name: str
 
     def transactions(self, owner: Owner, timeout_s: float = 30.0) -> Transactions: ...
 
     def membership(self, instance: str, listener: Listener, session_s: float = 6.0) -> Membership: ...
+
+    def leave(self, membership: Membership) -> None:
+        """Closes it, before the world does."""
 
     def events_log(self, listener: Listener) -> EventsLog: ...
 
