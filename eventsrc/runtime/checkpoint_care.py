@@ -115,7 +115,8 @@ def verify(store: SnapshotStore, keys: Collection[PartitionKey]) -> Iterator[Ver
         ids = list(damage)
         for place, each in enumerate(kept.checkpoints):
             wrong = damage[each.id]
-            instead = None if wrong is None else _first_sound(ids[place + 1 :], damage)
+            others = ids if each.id == head else ids[place + 1 :]  # a damaged row may not tell its place any more
+            instead = None if wrong is None else _first_sound(others, damage)
             yield Verdict(kept.key, each.id, each.taken_at, each.id == head, wrong, instead)
 
 
