@@ -214,7 +214,7 @@ class WorkerEngine:
                 return []
             case ShutdownRequested():
                 self._stopping = True
-                return []
+                return self._advance(at)
 
     def report(self, at: Instant) -> WorkerReport:
         """What there is to say of this worker now."""
@@ -285,10 +285,14 @@ class WorkerEngine:
     # ---- the transaction
 
     def _advance(self, at: Instant) -> list[Effect]:
-        """Send what is next, if the producer is free: barriers first, then the batch processed ahead."""
+        """Send what is next, if the producer is free: barriers first, then the batch processed ahead. A worker that stops
+        takes nothing over any more, and waits for no producer: what has not begun is the next owner's."""
+        if self._stopping and self.lane.state is TransactionState.ABSENT:
+            return self._drop_ahead()
         if self.lane.state is not TransactionState.IDLE or self._revoking or at.monotonic_s < self._hold_until_s:
             return []
-        batch = self._takeovers.barriers(at) or self.lane.take_ahead()
+        barriers = None if self._stopping else self._takeovers.barriers(at)
+        batch = barriers or self.lane.take_ahead()
         if batch is None:
             return []
         self.lane.send(batch)
@@ -302,7 +306,7 @@ class WorkerEngine:
         if committed.producer_suspect:
             effects.append(ReplaceProducer("a late copy of its last commit request may still reach the broker"))
         if batch.kind is BatchKind.BARRIERS:
-            for section in batch.sections.values():
+            for section in () if self._stopping else batch.sections.values():
                 effects += self._takeovers.claimed(section, committed, at)
         else:
             for section in batch.sections.values():
@@ -354,8 +358,7 @@ class WorkerEngine:
         )
         if doubt.timed_out:
             self._halve(doubt.batch)
-        ahead = self.lane.take_ahead()
-        effects = self._take_back(ahead) if ahead is not None else []
+        effects = self._drop_ahead()
         effects.append(ReplaceProducer(doubt.cause))
         for ownership in self._takeovers.claimants(doubt.batch) or self._concerned(doubt.batch):
             ownership.on(PhaseEvent.IN_DOUBT)
@@ -385,11 +388,15 @@ class WorkerEngine:
 
     def _take_back_all(self, batch: Batch) -> list[Effect]:
         """Undo the batch ahead, then this one: newest first. Each partition is read again from where they began."""
-        ahead = self.lane.take_ahead()
-        effects = self._take_back(ahead) if ahead is not None else []
+        effects = self._drop_ahead()
         if batch.kind is BatchKind.COMMANDS:
             effects += self._take_back(batch)
         return effects
+
+    def _drop_ahead(self) -> list[Effect]:
+        """The batch decided and not produced is undone, and read again."""
+        ahead = self.lane.take_ahead()
+        return self._take_back(ahead) if ahead is not None else []
 
     def _take_back(self, batch: Batch) -> list[Effect]:
         effects: list[Effect] = []
@@ -418,16 +425,14 @@ class WorkerEngine:
     def _hold(self) -> list[Effect]:
         """Before partitions are given up: no new transaction, the batch ahead is dropped, the open one is decided."""
         self._revoking = True
-        ahead = self.lane.take_ahead()
-        effects = self._take_back(ahead) if ahead is not None else []
+        effects = self._drop_ahead()
         if self.lane.state is TransactionState.IN_FLIGHT:
             effects.append(AwaitTransaction())
         return effects
 
     def _leave(self, partitions: Sequence[PartitionKey], at: Instant) -> list[Effect]:
         self._revoking = False
-        ahead = self.lane.take_ahead()
-        effects = self._take_back(ahead) if ahead is not None else []
+        effects = self._drop_ahead()
         for key in partitions:
             ownership = self.owned.pop(key, None)
             self.checkpoints.left(key)
@@ -509,8 +514,7 @@ class WorkerEngine:
 
     def _halt(self, ownership: Ownership, reason: str) -> list[Effect]:
         """Stop this partition loudly. What it decided and did not commit goes back; nothing more is written for it."""
-        ahead = self.lane.take_ahead()
-        effects = self._take_back(ahead) if ahead is not None else []
+        effects = self._drop_ahead()
         effects = [effect for effect in effects if not (isinstance(effect, Open) and effect.partition == ownership.key)]
         if ownership.fold is not None:
             effects.append(StopReading(ownership.key))

@@ -7,6 +7,7 @@ thread: what they ask of a transaction is answered before they return.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -120,6 +121,7 @@ class Driver:
         self._ticked_s = 0.0
         self._served_s = 0.0
         self._reported_s = 0.0
+        self._leave_by_s: float | None = None
         self.ports: Ports | None = None
         self._dead = False
         self._begin_producer(None)
@@ -133,8 +135,8 @@ class Driver:
     # ---- the loop
 
     def run(self) -> None:
-        """Returns after a completed drain. Raises Fenced, and whatever a defect raises: then nothing may be written
-        any more, and `close` writes nothing."""
+        """Returns after a drain. Raises Fenced, and whatever a defect raises: then nothing may be written any more, and
+        `close` writes nothing."""
         try:
             self._loop()
         except BaseException:
@@ -144,32 +146,45 @@ class Driver:
             raise
 
     def _loop(self) -> None:
-        leave_by_s: float | None = None
         while True:
             self._drain_inbox()
-            if self._stopping.is_set() and leave_by_s is None:
-                leave_by_s = time.monotonic() + self._drain_s
+            if self._stopping.is_set() and self._leave_by_s is None:
+                self._leave_by_s = time.monotonic() + self._drain_s
                 self._step(ShutdownRequested())
-            if leave_by_s is not None and (self._engine.quiet or time.monotonic() > leave_by_s):
+            if self._leave_by_s is not None and self._may_leave(self._leave_by_s):
                 return
             self._poll_commands()
-            self._poll_events()
+            if self._leave_by_s is None:
+                self._poll_events()
             if self._engine.wants_turns:
                 self._step(LoopTurned())
             self._tick()
 
+    def _may_leave(self, leave_by_s: float) -> bool:
+        if self._engine.quiet:
+            return True
+        if time.monotonic() <= leave_by_s:
+            return False
+        logger.warning(
+            "leaving with a transaction that Kafka did not decide within %g s: the next owner of its partitions waits for it, "
+            "or ends it",
+            self._drain_s,
+        )
+        return True
+
     def close(self) -> None:
-        """After `run`, whatever way it ended: answers out, transaction thread ended, group left, in this order."""
+        """After `run`, whatever way it ended: no commit is begun any more, answers are sent, the group is left. Each step
+        is bounded in time: what is closed here has nothing of ours left to finish."""
         ports = self._ports
+        self._stopping.set()
+        if self._producer is not None:
+            self._producer.abandon()
         ports.queries.close()
         ports.replies.flush(2.0)
         ports.membership.close()
         ports.events.close()
         if ports.snapshots is not None:
             ports.snapshots.close(2.0)
-        self._stopping.set()
-        if self._producer is not None:
-            self._producer.abandon()
         self._commits.close(2.0)
 
     @property
@@ -324,7 +339,7 @@ class Driver:
 
     def _await_transaction(self) -> None:
         """Inside a rebalance callback: no transaction may outlive it."""
-        give_up_s = time.monotonic() + self._await_transaction_s
+        give_up_s = min(time.monotonic() + self._await_transaction_s, self._leave_by_s or math.inf)
         while (batch := self._engine.lane.current) is not None:
             try:
                 self._take(self._inbox.get(timeout=max(0.001, give_up_s - time.monotonic())))

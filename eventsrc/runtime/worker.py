@@ -145,7 +145,7 @@ class _Worker:
             self._start_producer,
             self._describe_blocker,
             self._stopping,
-            drain_s=of.transaction_timeout * 2,
+            drain_s=of.transaction_timeout,  # what is in flight is decided by then, or aborted by the broker
             await_transaction_s=of.transaction_timeout + 2,
         )
         driver.ports = self._ports(driver)

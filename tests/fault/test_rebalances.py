@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.fault.scene import ROUNDS, Scene
+from tests.harness.workers import OPEN
 
 SEEDS = range(ROUNDS)
 
@@ -31,7 +32,7 @@ def test_workers_join_and_leave_inside_transactions(scene: Scene, seed: int) -> 
             worker.kill()
         else:
             code = worker.drain()  # a process that had not got as far as its handlers ends by the signal itself
-            assert code == 0 or (code == -signal.SIGTERM and "open" not in worker.log()), worker.log()
+            assert code == 0 or (code == -signal.SIGTERM and OPEN not in worker.log()), worker.log()
         pause.wait(rnd.uniform(0.4, 1.6))
     for worker in workers:
         if not worker.running:
@@ -50,7 +51,7 @@ def test_rolling_restarts_drain_within_their_grace(scene: Scene, seed: int) -> N
     scene.wait_committed(30)
     for _ in range(3):
         for worker in workers:
-            worker.wait_log(" open: ", 30)
+            worker.wait_log(OPEN, 30)
             began = time.monotonic()
             assert worker.drain(15) == 0, worker.log()
             assert time.monotonic() - began < 10

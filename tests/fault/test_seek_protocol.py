@@ -17,6 +17,7 @@ from tests.harness.brokers import ProxiedBroker, create_topic, unique
 from tests.harness.collect import wait_until
 from tests.harness.members import PROMPT, seed
 from tests.harness.proxy import Api, Proxy
+from tests.harness.workers import OPEN
 
 SEEDS = range(ROUNDS)
 WAITING = 5
@@ -127,7 +128,7 @@ class TestALookUpThatIsAnsweredLate:
             lost = proxy.drop(Api.LIST_OFFSETS, "reply")
             proxy.cut()
             before = traffic.sent
-            wait_until(lambda: " open: " in worker.log(), 30, f"a partition opens\n{worker.log()}")
+            wait_until(lambda: OPEN in worker.log(), 30, f"a partition opens\n{worker.log()}")
             scene.wait_committed(before)
             assert late.hits + lost.hits > 1
             worker.kill()

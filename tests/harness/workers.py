@@ -18,6 +18,8 @@ from pathlib import Path
 from tests.harness.collect import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
+OPEN = " open after "
+"""In the log of a worker that has recovered a partition."""
 
 
 class Worker:

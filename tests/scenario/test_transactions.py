@@ -313,6 +313,51 @@ def test_shutdown_commits_what_is_decided_and_takes_nothing_new(opened: Opened) 
     assert (stage.engine.wants_commands, stage.engine.quiet) == (False, True)
 
 
+def test_shutdown_waits_for_no_producer(opened: Opened) -> None:
+    stage = opened("account/0")
+    stage.play("""
+        commands account/0 0:deposit5
+        -> commit account/0 0..1 @1#0 by m1
+        committed account/0=1 suspect
+        -> replace producer
+        -> answer ok@1
+        commands account/0 1:deposit6
+        shutdown
+        -> open account/0 at 1
+    """)
+    assert stage.engine.quiet
+
+
+def test_a_batch_ahead_whose_producer_goes_while_we_stop_is_left_to_the_next_owner(opened: Opened) -> None:
+    stage = opened("account/0")
+    stage.play("""
+        commands account/0 0:deposit5
+        -> commit account/0 0..1 @1#0 by m1
+        commands account/0 1:deposit6
+        shutdown
+        committed account/0=1 suspect
+        -> replace producer
+        -> answer ok@1
+        -> open account/0 at 1
+    """)
+    assert stage.engine.quiet
+
+
+def test_a_worker_that_stops_takes_nothing_over(stage: Stage) -> None:
+    """A barrier that is in flight is decided, as any transaction; what would follow it does not begin."""
+    stage.play("""
+        assigned account/0 account/1
+        -> ask account/0 #1
+        -> ask account/1 #2
+        stable account/0 #1 committed none log 0..3
+        -> commit barriers account/0 to 0 by m1
+        shutdown
+        stable account/1 #2 committed none log 0..3
+        committed account/0=0
+    """)
+    assert stage.engine.quiet
+
+
 def _with_producer(limits: Limits) -> Stage:
     stage = Stage(limits)
     stage.play("producer ready")

@@ -6,7 +6,10 @@ took from a partition that was revoked or sought during the same poll is void.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
+import time
 from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -21,6 +24,8 @@ from eventsrc.ports import OnPartitionError, RebalanceListener
 logger = logging.getLogger("eventsrc.kafka")
 
 Polled = dict[PartitionKey, list[Message]]
+
+LEAVE_S = 1.0
 
 
 def membership_config(
@@ -67,6 +72,7 @@ class GroupMembership:
         self._assigned: set[PartitionKey] = set()
         self._opened: set[PartitionKey] = set()
         self._sought: dict[PartitionKey, Position] = {}
+        self._leaving = False
         self.consumer = Consumer(config, logger=logging.getLogger("eventsrc.librdkafka"))
         self.consumer.subscribe(
             list(self._aggregates), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -140,8 +146,27 @@ class GroupMembership:
             self.open(key, Position(offset))
 
     def close(self) -> None:
-        """Leave. A static member keeps its partitions until its session ends, or it comes back."""
-        self.consumer.close()
+        """End without a word to the group: a static member keeps its partitions until its session ends, or it comes back.
+
+        The client's own `close` would serve a rebalance that comes after the last poll. What is asked in its callback may
+        come when librdkafka's side of the group has ended already, is never answered, and holds the interpreter's lock
+        while it waits (docs/adr/0012). Without its last reference the client is destroyed and calls nothing."""
+        self._leaving = True
+        self._serve_rebalances()
+        last_reference = [self.consumer]
+        del self.consumer
+        leave = threading.Thread(target=last_reference.clear, name="eventsrc-leave", daemon=True)
+        leave.start()
+        leave.join(LEAVE_S)
+        if leave.is_alive():
+            logger.info("leaving the group takes longer than %g s; not waited for", LEAVE_S)
+
+    def _serve_rebalances(self) -> None:
+        """A client that waits for one to be served is not destroyed either. Behind what was fetched: so that is taken."""
+        give_up_s = time.monotonic() + LEAVE_S
+        with contextlib.suppress(KafkaException):
+            while self.consumer.consume(1000, 0) and time.monotonic() < give_up_s:
+                pass
 
     def _place(self, key: PartitionKey, offset: int = 0) -> TopicPartition:
         return TopicPartition(self._topics[key.aggregate], key.number, offset)
@@ -173,6 +198,8 @@ class GroupMembership:
         # be answered, or repeated, after the seek, and takes the partition to the end over everything in between.
         places = [self._place(key) for key in keys]
         consumer.incremental_assign(places)
+        if self._leaving:
+            return
         if places:
             consumer.pause(places)
         for key, place in zip(keys, places, strict=True):
@@ -182,7 +209,8 @@ class GroupMembership:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         keys = self._named(partitions)
-        self._listener.on_revoked(keys)
+        if not self._leaving:
+            self._listener.on_revoked(keys)
         self._assigned.difference_update(keys)
         self._forget(keys)
         consumer.incremental_unassign(partitions)
@@ -191,7 +219,8 @@ class GroupMembership:
         keys = self._named(partitions)
         self._assigned.difference_update(keys)
         self._forget(keys)
-        self._listener.on_lost(keys)
+        if not self._leaving:
+            self._listener.on_lost(keys)
         consumer.incremental_unassign(partitions)
 
     def _forget(self, keys: Sequence[PartitionKey]) -> None:

@@ -34,6 +34,7 @@ ANSWER_TIMEOUT_S = 0.25
 FENCE_AFTER_S = 0.2
 FENCE_TIMEOUT_S = 10.0
 ASK_AGAIN_S = 0.02
+CLOSE_S = 1.0
 PERMANENT_AFTER_S = 10.0  # a broker that has just started answers this for a moment too
 
 _PERMANENT = frozenset(
@@ -88,10 +89,10 @@ class TakeoverQueries:
         self._current.pop(key, None)
 
     def close(self) -> None:
-        """Returns when its thread has ended."""
+        """Returns when its thread has ended, or is still in a question that Kafka does not answer: nobody wants that."""
         self._current.clear()
         self._asked.put(None)
-        self._thread.join()
+        self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         self._consumer = asking_consumer(self._common, self._group_id, "read_committed")

@@ -16,6 +16,7 @@ from eventsrc.adapters.kafka.config import Config
 
 INTERVAL_S = 1.5
 REQUEST_TIMEOUT_S = 10.0
+CLOSE_S = 1.0
 
 
 class TopicWatch:
@@ -30,9 +31,9 @@ class TopicWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Returns when its thread has ended."""
+        """It reports nothing from here on. Returns when its thread has ended, or is in a look that takes long."""
         self._closed.set()
-        self._thread.join(REQUEST_TIMEOUT_S)
+        self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         admin: AdminClient | None = None
