@@ -96,13 +96,6 @@ def test_an_open_partition_is_as_its_worker_says() -> None:
     assert (exit_code(found), found.objective_held) == (0, True)
     text = status_text(found).splitlines()
     assert " ".join(text[1].split()) == "account/0 a-0 open 90 10 12 s ago, 41 kB 0.7 s / 2 s"
-        "account/0",
-        "a-0",
-        "open",
-        "90",
-        "10",
-        *["12", "s", "ago,", "41", "kB", "0.7", "s", "/", "2", "s"],
-    ]
     assert text[5] == "  a-0: 4 partitions, recovery 0.7 s / 2 s"
 
 
@@ -164,7 +157,10 @@ def test_a_recovery_shows_how_far_it_is_and_a_wait_why() -> None:
 
 
 def test_a_store_that_is_away_is_the_reason_why_the_objective_is_not_met() -> None:
-    away: dict[str, Any] = {"snapshots": "Postgres refuses connections", "snapshots_failing_since_us": NOW_US - 180_000_000}
+    away: dict[str, Any] = {
+        "snapshots": "Postgres refuses connections",
+        "snapshots_failing_since_us": NOW_US - 180_000_000,
+    }
     found = status(offsets(), worker(*map(said, KEYS), predicted_recovery_s=5.1, **away), postgres="it is away")
     assert "5.1 s / 2 s   NOT MET: Postgres refuses connections, for 3 min" in status_text(found)
     assert "postgres: it is away" in status_text(found)
