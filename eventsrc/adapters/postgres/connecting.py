@@ -6,6 +6,7 @@ Must not know what the tables hold. No message holds an address: it may have a p
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, Self, TypeVar
 
 import psycopg
@@ -23,6 +24,7 @@ CONNECT_TIMEOUT_S: Final = 3
 SILENCE_LIMIT_S: Final = 60.0
 """A server that has not answered a statement for this long is as good as gone."""
 
+_URL = re.compile(r"(?P<scheme>[a-z]+)(\+[a-z0-9_]+)?://")
 _SESSION = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "5s",
@@ -63,10 +65,10 @@ class PatientConnection(psycopg.Connection[tuple[Any, ...]]):
 def libpq_address(address: str) -> str:
     """`postgres://`, `postgresql://`, `postgresql+psycopg://` or `host=... dbname=...`, as libpq takes it. Raises
     InvalidSettings, without the address."""
-    scheme, separator, rest = address.partition("://")
-    dsn = f"{scheme.partition('+')[0]}://{rest}" if separator else address
-    if separator and scheme.partition("+")[0] not in ("postgres", "postgresql"):
-        raise InvalidSettings(f"database_url is not the address of a Postgres: it begins with {scheme}://")
+    url = _URL.match(address)
+    if url and url["scheme"] not in ("postgres", "postgresql"):
+        raise InvalidSettings(f"database_url is not the address of a Postgres: it begins with {url['scheme']}://")
+    dsn = f"{url['scheme']}://{address[url.end() :]}" if url else address
     try:
         conninfo_to_dict(dsn)
     except psycopg.Error:

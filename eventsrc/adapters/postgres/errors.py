@@ -17,7 +17,7 @@ _MENDS: tuple[tuple[tuple[type[psycopg.Error], ...], str], ...] = (
     ((errors.InvalidCatalogName,), "create the database, or correct its name in DATABASE_URL"),
     ((errors.DiskFull,), "make room on the database's disk"),
     ((errors.TooManyConnections,), "raise max_connections, or put fewer workers on this database"),
-    ((errors.ReadOnlySqlTransaction,), "DATABASE_URL names a standby: name the primary"),
+    ((errors.ReadOnlySqlTransaction,), "the address is a standby's, or the session is read-only: name the primary"),
     ((errors.LockNotAvailable,), "another writer holds the partition's row; tried again later"),
 )
 _DAMAGE = (errors.DataCorrupted, errors.IndexCorrupted)
