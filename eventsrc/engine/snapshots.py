@@ -47,6 +47,16 @@ def usable(
     return good, [f"{_named(ids)}: {reason}" for reason, ids in refused.items()]
 
 
+def later_term(kept: Sequence[StoredCheckpoint | DamagedCheckpoint], topics: TopicIds, term: int) -> int | None:
+    """The term of a checkpoint of this log that an owner after `term` has written; None where there is none."""
+    terms = [
+        each.checkpoint.term
+        for each in kept
+        if isinstance(each, StoredCheckpoint) and each.checkpoint.events_topic_id == topics.events
+    ]
+    return max((each for each in terms if each > term), default=None)
+
+
 def _named(ids: Sequence[str]) -> str:
     return f"checkpoint {ids[0]}" if len(ids) == 1 else f"{len(ids)} checkpoints, the newest {ids[0]}"
 

@@ -221,7 +221,11 @@ class Takeovers:
             return []
         ownership.claims_refused += 1
         if ownership.claims_refused > CLAIMS:
-            return self.halt(ownership, refused.reason)
+            return self.halt(
+                ownership,
+                f"{refused.reason}, at {ownership.claims_refused} takeovers in a row: the events topic was truncated, or its "
+                f"owner changes all the time. Stop the workers and restore the topic. {DISCARD}",
+            )
         logger.warning("partition %s: %s; taking it over again", ownership.key, refused.reason)
         ownership.on(PhaseEvent.CLAIM_REFUSED)
         return [self.restart(ownership, at)]

@@ -27,7 +27,7 @@ from eventsrc.engine.effects import (
 from eventsrc.engine.merging import newest_to_merge
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.retention import kept
-from eventsrc.engine.snapshots import usable
+from eventsrc.engine.snapshots import later_term, usable
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable, SnapshotSuperseded
 from eventsrc.model.snapshot import Run, StoredCheckpoint
 from eventsrc.ports import SnapshotStore
@@ -63,7 +63,12 @@ def load(store: SnapshotStore, asked: LoadSnapshot) -> SnapshotLoaded | Snapshot
     key, began_s = asked.partition, time.monotonic()
     try:
         head = store.claim(key, asked.term, asked.topics.events)
-        good, refused = usable(store.checkpoints(key), asked.topics, asked.folded_by)
+        stored_here = store.checkpoints(key)
+        if (later := later_term(stored_here, asked.topics, asked.term)) is not None:  # it came between the two calls
+            return SnapshotClaimRefused(
+                key, asked.attempt, f"a checkpoint of {key} is of a later term than {asked.term}: {later}"
+            )
+        good, refused = usable(stored_here, asked.topics, asked.folded_by)
         for stored in good:
             try:
                 states = read_states(store, stored)
