@@ -28,7 +28,7 @@ from examples.bank.load import Order, orders
 from tests.harness.collect import wait_until
 
 ACCOUNT = "account"
-COMMANDS, ACCOUNTS = 300, 30
+COMMANDS, ACCOUNTS = 300, 50
 TIME_LAPSE = 40  # transactions of a worker that was killed end that much sooner
 RESEND_S = 0.25
 TIMEOUT_S = 30.0
