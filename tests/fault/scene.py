@@ -19,7 +19,7 @@ from tests.harness.checker import check, report
 from tests.harness.collect import Reader, wait_until
 from tests.harness.database import Database
 from tests.harness.evidence import Evidence, read_history
-from tests.harness.load import AGGREGATE, History, Order, Traffic, WireClient
+from tests.harness.load import AGGREGATE, History, Order, Traffic, WireClient, random_order
 from tests.harness.wire import Schemas
 from tests.harness.workers import Worker
 
@@ -136,10 +136,11 @@ class Scene:
     def wait_committed(self, position: int, timeout_s: float = 30.0) -> None:
         """Until the group's committed offsets add up to so much."""
 
-        def reached() -> bool:
-            return sum(entry.offset for entry in self.reader.committed(self.name, [self.commands])) >= position
+        wait_until(lambda: self.committed() >= position, timeout_s, f"committed {position}")
 
-        wait_until(reached, timeout_s, f"committed {position}")
+    def committed(self) -> int:
+        """The sum of the group's committed offsets."""
+        return sum(entry.offset for entry in self.reader.committed(self.name, [self.commands]))
 
     def wait_checkpoints(self, count: int, timeout_s: float = 30.0) -> None:
         """Until so many more are kept than now."""
@@ -194,6 +195,16 @@ class Scene:
             client.close()
         for worker in self._workers:
             worker.end()
+
+
+def busy(scene: Scene, seed: int, rate: float = 80.0) -> Traffic:
+    """Many accounts, so that most are encoded at any time, and few of the commands whose handler fails."""
+
+    def order(rnd: random.Random, accounts: int) -> Order:
+        made = random_order(rnd, accounts)
+        return random_order(rnd, accounts) if made.name == "Poison" else made
+
+    return scene.traffic(seed, accounts=60, rate=rate, resend_s=15.0, make=order)
 
 
 def _essence(worker: Worker) -> str:

@@ -47,6 +47,7 @@ class Database:
     name: str
     excused: set[UUID] = field(default_factory=set)
     """Checkpoints that hold what this class has damaged, as they stood then."""
+    _damaged: set[UUID] = field(default_factory=set)
 
     @property
     def direct(self) -> str:
@@ -127,6 +128,15 @@ class Database:
             self._excuse(id)
             self.sql("DELETE FROM eventsrc.segment WHERE id = %s", id)
 
+    def delete_all_segments(self) -> None:
+        self.excused |= {row[0] for row in self.sql("SELECT id FROM eventsrc.checkpoint WHERE segment_ids <> '{}'")}
+        self._damaged |= {row[0] for row in self.sql("DELETE FROM eventsrc.segment RETURNING id")}
+
+    def excuse_extensions(self) -> None:
+        """Also what a worker has meanwhile built on damage that it had no cause to look at."""
+        for id in self._damaged:
+            self._excuse(id)
+
     def flip_newest_segments(self, rnd: random.Random) -> None:
         """One bit of each, where no length changes."""
         for id in self._newest_segments():
@@ -153,6 +163,7 @@ class Database:
         return [row[0] for row in self.sql(query, list(self.heads().values())) if row[0] is not None]
 
     def _excuse(self, segment: UUID) -> None:
+        self._damaged.add(segment)
         rows = self.sql("SELECT id FROM eventsrc.checkpoint WHERE %s = ANY(segment_ids)", segment)
         self.excused |= {row[0] for row in rows}
 
