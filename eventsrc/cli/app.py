@@ -19,7 +19,7 @@ APP is module:attribute, for example app:pipeline; leave it out where EVENTSRC_A
 """
 
 _EXIT_CODES = (
-    "Exit codes: 0 done, 1 the command found a failure, 2 usage or load, 3 unreachable, 5 schema incompatible."
+    "Exit codes: 0 done, 1 the command found a failure, 2 usage or load, 3 unreachable, 5 schema incompatible, 6 (run) fenced."
 )
 
 
