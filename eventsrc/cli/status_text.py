@@ -150,6 +150,7 @@ def _partition_json(each: PartitionStatus, status: GroupStatus) -> dict[str, Any
     return {"aggregate": each.key.aggregate, "partition": each.key.number} | said | {
         "checkpoint": each.checkpoint and checkpoint_json(each.checkpoint, status.at_us),
         "recovery": each.recovery and each.recovery._asdict(),
+        "recovery_s": None if each.recovery_s is None else round(each.recovery_s, 3),
     }  # fmt: skip
 
 
@@ -164,6 +165,7 @@ def _owner_json(owner: OwnerStatus, status: GroupStatus) -> dict[str, Any]:
     since_us = said.pop("snapshots_since_us")
     held = owner.recovery_s <= status.objective_s
     return said | {
+        "recovery_s": round(owner.recovery_s, 3),
         "snapshots_failing_since": None if since_us is None else _moment(since_us),
         "objective_held": held,
         "not_met_because": None if held else why_not_met(owner, status),

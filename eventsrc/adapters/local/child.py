@@ -7,7 +7,6 @@ Python between fork and exec of a process that may have threads). Must not impor
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -19,6 +18,8 @@ def tie_to_parent(parent: int, death_signal: int) -> bool:
     """This process gets the signal when its parent's thread that started it ends, however it ends (Linux; elsewhere
     nothing is tied). False where the parent has ended already: then there is nothing to go on for."""
     if sys.platform == "linux":
+        import ctypes  # a worker that nobody supervises starts without it
+
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     return os.getppid() == parent
 
