@@ -26,6 +26,8 @@ def tie_to_parent(parent: int, death_signal: int) -> bool:
 
 def main(arguments: list[str]) -> None:
     parent, death_signal, account, *command = arguments
+    if sys.platform == "linux":
+        import ctypes  # noqa: F401 - the other account may have no right to read it
     if account != "-":
         user, group = account.split(":")
         os.setgroups([])
