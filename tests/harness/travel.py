@@ -5,13 +5,16 @@ processes that it starts.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import field
 
 from eventsrc import Pipeline, apply, handle
 
 pipeline = Pipeline(
-    os.environ.get("EVENTSRC_TEST_PIPELINE", "travel"), partitions=int(os.environ.get("EVENTSRC_TEST_PARTITIONS", "3"))
+    os.environ.get("EVENTSRC_TEST_PIPELINE", "travel"),
+    partitions=int(os.environ.get("EVENTSRC_TEST_PARTITIONS", "3")),
+    **json.loads(os.environ.get("EVENTSRC_TEST_SETTINGS", "{}")),
 )
 
 

@@ -81,10 +81,10 @@ class World:
         return done.stdout if exit_code in (0, 1) else done.stderr
 
 
-def write_at_random(world: World, seed: int, commands: int = 250) -> None:
+def write_at_random(world: World, seed: int, commands: int = 250, begin_us: int = BEGIN_US) -> None:
     """Commands of one to three events, some caused by events whose writers' clocks are ahead, some transactions aborted."""
     rnd = random.Random(seed)
-    clocks: dict[str, int] = {"basket": BEGIN_US, "parcel": BEGIN_US - 40_000}
+    clocks: dict[str, int] = {"basket": begin_us, "parcel": begin_us - 40_000}
     known: list[bytes] = []
     for number in range(commands):
         aggregate = rnd.choice(("basket", "basket", "parcel"))

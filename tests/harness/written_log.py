@@ -35,6 +35,7 @@ class WrittenLog:
         self._terms: dict[tuple[str, int], int] = {}
         self._commands = 0
         self._open = False
+        self._before: dict[tuple[str, str], int] = {}
 
     def append(
         self, aggregate: str, id: str, events: Sequence[Any], times_us: Sequence[int], cause: bytes | None = None
@@ -66,15 +67,24 @@ class WrittenLog:
             self._open = False
 
     def abort(self) -> None:
-        """What was appended since the last commit stays in the log, unseen. Not to be appended to after."""
+        """What was appended since the last commit stays in the log, unseen, and its sequences are given anew."""
         self._producer.flush(10)
         self._producer.abort_transaction(30)
         self._open = False
+        self._sequences = defaultdict(int, self._before)
+
+    def erase(self, aggregate: str, id: str, sequence: int) -> None:
+        """A tombstone for that event."""
+        self._begin()
+        number = murmur2(id.encode(), self._pipeline.settings.partitions)
+        key = event_key(id.encode(), sequence, self._terms[aggregate, number])
+        self._producer.produce(events_topic(self._pipeline.name, aggregate), None, key, number)
 
     def _begin(self) -> None:
         if not self._open:
             self._producer.begin_transaction()
             self._open = True
+            self._before = dict(self._sequences)
 
     def _write_barrier(self, aggregate: str, number: int, time_us: int) -> None:
         def delivered(error: KafkaError | None, message: Any) -> None:
