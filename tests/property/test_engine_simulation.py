@@ -1,8 +1,9 @@
 """The engine against a simulated Kafka: crashes at any step, rebalances and zombies at any moment, outcomes unknown.
 
 Each seed is one history (tests/property/simulation/history.py): 1 to 3 workers with the real engine, about 25 commands
-with repeated ids, 400 things that happen, then calm; checked throughout and at the end: I1-I5, I10, I11, I16.
-A default run is 600 histories, about 30 s of one core; EVENTSRC_SIMULATION_SEEDS asks for more. A seed that fails is run
+with repeated ids, 400 things that happen, then calm; checked throughout and at the end: I1-I6, I10, I11, I16. In seven of
+ten there is a snapshot store too, which goes away, comes back older, and is damaged; and few aggregates stay live.
+A default run is 250 histories, about 20 s of one core; EVENTSRC_SIMULATION_SEEDS asks for more. A seed that fails is run
 again by `History(seed).run()`.
 """
 
@@ -16,11 +17,16 @@ from typing import Any
 
 import pytest
 
+from eventsrc.engine import checkpoint
+from eventsrc.engine.checkpoint import Checkpoints, Stage
+from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.partition import Partition
+from eventsrc.engine.worker import WorkerEngine
 from tests.property.simulation.history import Climate, History, ViolationError
+from tests.property.simulation.store import StoreFaults
 from tests.property.simulation.worker import NO_FAULTS, Faults, Guards
 
-SEEDS = int(os.environ.get("EVENTSRC_SIMULATION_SEEDS", "600"))
+SEEDS = int(os.environ.get("EVENTSRC_SIMULATION_SEEDS", "250"))
 CHUNK = 50
 TRIES = 400
 """Histories in which a missing guard has to be noticed; the rarest is noticed in one of thirty."""
@@ -52,6 +58,21 @@ CLIMATES = {
     ),
     "never_guesses": Climate(_ONE_WORKER, dataclasses.replace(NO_FAULTS, in_doubt=0.3), slots=1, pace=0.5),
     "drops_batch_ahead": Climate(_ONE_WORKER, Faults(abort=0.3), slots=1, pace=0.3),
+    "store_checks_terms": Climate(
+        {
+            **_ONE_WORKER,
+            "crash_one": 0,
+            "rebalance": 0.1,
+            "start_one": 10,
+            "send": 8,
+            "change_store": 0,
+            "freeze_one": 0,
+        },
+        dataclasses.replace(NO_FAULTS, store=StoreFaults(0, 0, 0.3)),
+        slots=3,
+        pace=0.5,
+        store=True,
+    ),
     "reads_to_own_barrier": Climate(
         {"write_marker": 4, "expel_one": 1, "crash_one": 1, "start_one": 5, "send": 10, "freeze_one": 0.5},
         NO_FAULTS,
@@ -60,6 +81,14 @@ CLIMATES = {
     ),
 }
 """Weather in which each guard matters: the same with and without it."""
+SNAPSHOTS = Climate(
+    {"crash_one": 0.4, "expel_one": 0.2, "rebalance": 0.2, "send": 10, "write_marker": 40, "change_store": 0},
+    dataclasses.replace(NO_FAULTS, abort=0.1, store=StoreFaults(0.1, 0.05, 0.0)),
+    slots=2,
+    pace=0.5,
+    store=True,
+)
+"""Weather in which the engine's guards of checkpoints matter."""
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +126,17 @@ def test_histories_are_as_eventful_as_they_are_meant_to_be() -> None:
         "EventsPolled": 100,
         "SendAnswers": 300,
         "start": 100,
+        "WriteCheckpoint": 150,
+        "SnapshotLoaded newest": 50,
+        "SnapshotLoaded older": 1,
+        "SnapshotLoaded away": 10,
+        "SnapshotClaimRefused": 2,
+        "CheckpointWritten merged": 10,
+        "CheckpointFailed": 10,
+        "CheckpointFailed superseded": 2,
+        "CheckpointRequested": 15,
+        "LoopTurned": 1_000,
+        "killed": 5,
     }
     assert {name: happened[name] for name in wanted if happened[name] < wanted[name]} == {}
 
@@ -140,3 +180,60 @@ def test_state_kept_after_an_abort_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     shown = _seed_that_shows(Guards(), climate)
     monkeypatch.undo()
     History(shown, Guards(), climate).run()
+
+
+# ---- the engine's guards of checkpoints, each taken away
+
+
+def _write_at_once(self: Checkpoints, at: object) -> list[object]:
+    """Before the batches that the states have seen are committed."""
+    lineage = self._active
+    gathering = lineage.gathering if lineage is not None else None
+    if lineage is None or gathering is None or gathering.stage is not Stage.GATHERING:
+        return []
+    return [self._write(lineage, gathering)] if self._encode_slice(lineage, gathering) else []
+
+
+def _replaced_but_not_copied(value: Any, **changes: Any) -> Any:
+    """Where a checkpoint stands is then taken when it is written, not when gathering began."""
+    return dataclasses.replace(value, **changes) if changes else value
+
+
+_opened = Checkpoints.opened
+
+
+def _opened_clean(self: Checkpoints, partition: Partition, *recovered: Any) -> None:
+    """What changed between the checkpoint that was loaded and now is taken to be in it."""
+    _opened(self, partition, *recovered)
+    lineage = self.lineages[partition.key]
+    if lineage.dirty is not None:
+        lineage.dirty = set()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "without"),
+    [
+        (Checkpoints, "gather", _write_at_once),
+        (checkpoint, "replace", _replaced_but_not_copied),
+        (Checkpoints, "_give_back", lambda self, lineage, gathering: None),
+        (Checkpoints, "opened", _opened_clean),
+        (PartitionFold, "_has_seen", lambda self, *event: False),
+        (WorkerEngine, "_uncommitted", lambda self, key: set()),
+    ],
+    ids=[
+        "written before the commit",
+        "position taken when it is written",
+        "changes not given back after a failure",
+        "changes of the tail not dirty",
+        "events that a state has seen are not skipped",
+        "uncommitted aggregates are cooled",
+    ],
+)
+def test_a_missing_guard_of_checkpoints_is_noticed(
+    owner: object, name: str, without: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, without)
+    shown = _seed_that_shows(Guards(), SNAPSHOTS)
+    monkeypatch.undo()
+    for seed in range(max(0, shown - 3), shown + 3):
+        History(seed, Guards(), SNAPSHOTS).run()

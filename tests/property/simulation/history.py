@@ -11,14 +11,33 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from eventsrc.codec.keys import is_control_key, parse_event_key
-from eventsrc.engine.effects import Assigned, Effect, Halt, Input, SendAnswers, StableOffsetFetched, Ticked
-from eventsrc.engine.memory import entries
+from eventsrc.engine import checkpoint, taking_over
+from eventsrc.engine.effects import (
+    Assigned,
+    CheckpointFailed,
+    CheckpointWritten,
+    Effect,
+    Halt,
+    Input,
+    LoopTurned,
+    SendAnswers,
+    SnapshotLoaded,
+    StableOffsetFetched,
+    Ticked,
+)
 from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.takeover import Phase
+from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable
+from eventsrc.model.snapshot import StoredCheckpoint
+from eventsrc.runtime.snapshot_calls import read_states
+from eventsrc.testing.memory_snapshots import MemorySnapshots
+from tests.property.simulation.checkpoint_checks import comparable, decoded, state_of, wrong
 from tests.property.simulation.cluster import DEAD, Cluster
-from tests.property.simulation.model import AggregateState, Command, ExpectedEvent, PartitionModel
+from tests.property.simulation.model import Command, ExpectedEvent, PartitionModel
+from tests.property.simulation.store import KilledError, SharedStore
 from tests.property.simulation.worker import NO_FAULTS, EndedError, Faults, Guards, Worker
 from tests.unit.engine.shop import (
     ACCOUNT,
@@ -38,20 +57,22 @@ from tests.unit.engine.shop import (
 )
 
 KEYS = tuple(PartitionKey(name, number) for name in ("account", "basket") for number in (0, 1))
-IDS = {number: [key_on(number, prefix=prefix) for prefix in ("a", "b")] for number in (0, 1)}
+IDS = {number: [key_on(number, prefix=prefix) for prefix in ("a", "b", "c")] for number in (0, 1)}
 STEPS = 400
 CALM_STEPS = 6_000
+_HARMLESS = (Ticked, LoopTurned, StableOffsetFetched, Assigned)
 
 
 @dataclass(frozen=True, slots=True)
 class Climate:
     """What a history is made of, where it is not left to the seed: weights of what happens, by name; number of worker
-    slots; how much of a worker's time goes to its transactions."""
+    slots; how much of a worker's time goes to its transactions; whether there is a snapshot store."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     slots: int | None = None
     pace: float | None = None
+    store: bool | None = None
 
 
 class ViolationError(Exception):
@@ -73,6 +94,10 @@ class History:
     sent: list[tuple[PartitionKey, bytes, Command]] = field(default_factory=list)
     happened: Counter[str] = field(default_factory=Counter)
     frozen: list[Worker] = field(default_factory=list)
+    shared: SharedStore | None = None
+    live_aggregates: int = 1_000
+    _inside: list[Worker] = field(default_factory=list)
+    _failed: Exception | None = None
     _calmed: bool = False
     _weather: dict[Callable[[list[str]], None], float] = field(init=False)
 
@@ -81,8 +106,16 @@ class History:
         self.cluster = Cluster(self.rng, KEYS)
         self.models = {key: PartitionModel() for key in KEYS}
         self._weather = self._make_weather()
+        stores = self.climate.store
+        if stores or (stores is None and self.rng.random() < 0.7):
+            self.shared = SharedStore(self.rng, self._check_checkpoint)
+        self.live_aggregates = self.rng.choice((1, 4, 8, 1_000))
 
     def run(self) -> None:
+        with patch.object(checkpoint, "SLICE_STATES", 1), patch.object(taking_over, "SNAPSHOT_DEADLINE_S", 2.0):
+            self._run()
+
+    def _run(self) -> None:
         slots = [f"w{number}" for number in range(self.climate.slots or self.rng.choice((1, 2, 2, 3)))]
         self._start(slots[0])
         for _ in range(self.steps):
@@ -95,7 +128,19 @@ class History:
     def _start(self, slot: str) -> None:
         pace = self.climate.pace or self.rng.choice((0.1, 0.4, 0.6))
         faults = NO_FAULTS if self._calmed else self.climate.faults
-        self.workers.append(Worker(slot, self.cluster, self.rng, self.guards, faults, pace, self._watch))
+        worker = Worker(
+            slot,
+            self.cluster,
+            self.rng,
+            self.guards,
+            faults,
+            pace,
+            self._watch,
+            self.shared,
+            self._act_meanwhile,
+            self.live_aggregates,
+        )
+        self.workers.append(worker)
         self.happened["start"] += 1
 
     def _happen(self, slots: list[str]) -> None:
@@ -116,6 +161,8 @@ class History:
             self._expel_one: draw((0.1, 0.5, 1.5)),
             self._rebalance: draw((0.1, 1)),
             self._expire_one: draw((0, 0.5)),
+            self._change_store: draw((0, 0.5, 3)),
+            self._request: 0.5,
         }
         given = self.climate.weights
         return {happen: given.get(happen.__name__.strip("_"), weight) for happen, weight in drawn.items()}
@@ -155,6 +202,46 @@ class History:
     def _expire_one(self, slots: list[str]) -> None:
         self.cluster.expire(f"shop-{self.rng.choice(slots)}")
 
+    def _change_store(self, slots: list[str]) -> None:
+        if self.shared is None:
+            return
+        match self.rng.choice(("copied", "copied", "restored", "damaged", "damaged", "away or back")):
+            case "away or back":
+                self.shared.database.available = not self.shared.database.available or self.rng.random() < 0.3
+            case "copied":
+                self.shared.copied()
+            case "restored":
+                self.shared.restored()
+            case _:
+                self.shared.damaged()
+
+    def _request(self, slots: list[str]) -> None:
+        if self.shared is not None and self.shared.database.available:
+            MemorySnapshots(self.shared.database).request(self.rng.choice(KEYS))
+
+    def _act_meanwhile(self) -> None:
+        """Between two statements of one worker, others go on; or it dies there."""
+        if self._calmed or len(self._inside) > 1:
+            return
+        if self.rng.random() < 0.1:
+            raise KilledError
+        stopped = self.rng.random() < 0.25
+        if stopped:  # for so long that it is a zombie when it goes on
+            self.cluster.group.expel(self._inside[-1].slot)
+        for _ in range(120 if stopped else self.rng.randint(1, 12)):
+            others = [each for each in self.workers if each not in self.frozen and each not in self._inside]
+            if others:
+                self._turn_inside(self.rng.choice(others))
+            self.cluster.write_marker()
+
+    def _turn_inside(self, worker: Worker) -> None:
+        """What goes wrong there is nothing that the worker around it may take for its own trouble."""
+        try:
+            self._turn(worker)
+        except Exception as failure:
+            self._failed = failure
+            raise KilledError from failure
+
     def _start_one(self, slots: list[str]) -> None:
         """Seldom a second life beside the first one, which then is a zombie."""
         down = sorted(set(slots) - {worker.slot for worker in self.workers})
@@ -162,12 +249,18 @@ class History:
             self._start(self.rng.choice(down or slots))
 
     def _turn(self, worker: Worker) -> None:
+        self._inside.append(worker)
         try:
             for _ in range(self.rng.randint(1, 4)):
                 worker.turn()
-        except EndedError:
-            self.workers.remove(worker)
-            self.happened["fenced"] += 1
+        except (EndedError, KilledError) as ended:
+            if worker in self.workers:
+                self.workers.remove(worker)
+            self.happened["fenced" if isinstance(ended, EndedError) else "killed"] += 1
+        finally:
+            self._inside.remove(worker)
+        if self._failed is not None:
+            raise self._failed
 
     def _send(self, slots: list[str]) -> None:
         """A new command, or one sent before once more, now and then with another payload."""
@@ -208,6 +301,8 @@ class History:
         for worker in self.workers:
             worker.faults = NO_FAULTS
         self._calmed = True
+        if self.shared is not None:
+            self.shared.calm()
         for step in range(CALM_STEPS):
             if not self.workers:
                 self._start(slots[0])
@@ -243,9 +338,9 @@ class History:
     # ---- checks
 
     def _watch(self, worker: Worker, happened: Input, effects: list[Effect]) -> None:
-        self.happened[type(happened).__name__] += 1
+        self.happened[_named(happened)] += 1
         for ownership in worker.engine.owned.values():
-            if ownership.partition is not None and not isinstance(happened, Ticked | StableOffsetFetched | Assigned):
+            if ownership.partition is not None and not isinstance(happened, _HARMLESS):
                 self._check_live(worker, ownership.partition)
         for effect in effects:
             self.happened[type(effect).__name__] += 1
@@ -256,11 +351,32 @@ class History:
 
     def _check_live(self, worker: Worker, partition: Partition) -> None:
         expected = self.models[partition.key].at(partition.position)
-        live = {key: _state_of(instance) for key, instance in partition.live.items()}
-        if live != {key: _comparable(state) for key, state in expected.items()}:
+        held = {key: state_of(instance) for key, instance in partition.live.items()}
+        if self.shared is not None or len(held) != len(expected):
+            for key in partition.states.keys():  # noqa: SIM118 - not a dictionary
+                if key not in held:
+                    held[key] = decoded(partition.key, key, partition.states.encoded(key))
+        if held != {key: comparable(state) for key, state in expected.items()}:
             raise ViolationError(
-                f"I10: {worker.slot} holds of {partition.key} at {partition.position}: {live}, not {expected}"
+                f"I10: {worker.slot} holds of {partition.key} at {partition.position}: {held}, not {expected}"
             )
+
+    def _check_checkpoint(self, key: PartitionKey, stored: StoredCheckpoint, shared: SharedStore) -> None:
+        """It has become a head: I6, and that no deposed owner's did."""
+        term = stored.checkpoint.term
+        if term < shared.claimed.get(key, term):
+            self._fail(f"I6: a checkpoint of {key} was written in term {term} after {shared.claimed[key]} had claimed")
+        try:
+            states = read_states(MemorySnapshots(shared.database), stored)
+        except (SnapshotDamaged, SnapshotsUnavailable):
+            return  # a segment that it extends has been damaged since
+        found = wrong(self.cluster, self.models[key], key, stored, states)
+        if found is not None:
+            self._fail(f"I6: checkpoint of {key} at {stored.checkpoint.position}: {found}")
+
+    def _fail(self, what: str) -> None:
+        self._failed = ViolationError(what)
+        raise KilledError
 
     def _check_answers(self, effect: SendAnswers) -> None:
         outcomes = [model.outcomes for model in self.models.values()]
@@ -309,6 +425,23 @@ class History:
         return found
 
 
+def _named(happened: Input) -> str:
+    match happened:
+        case SnapshotLoaded(checkpoint=StoredCheckpoint(), refused=[_, *_]):
+            return "SnapshotLoaded older"
+        case SnapshotLoaded(checkpoint=StoredCheckpoint()):
+            return "SnapshotLoaded newest"
+        case SnapshotLoaded(problem=str()):
+            return "SnapshotLoaded away"
+        case CheckpointWritten(attempt=None):
+            return "CheckpointWritten merged"
+        case CheckpointFailed(attempt=None):
+            return "CheckpointFailed damaged"
+        case CheckpointFailed(superseded=True):
+            return "CheckpointFailed superseded"
+    return type(happened).__name__
+
+
 def _content(event: Any) -> tuple[Any, ...]:
     match event:
         case Deposited(amount):
@@ -318,16 +451,3 @@ def _content(event: Any) -> tuple[Any, ...]:
         case Placed(item, tags):
             return "Placed", item, tuple(tags)
     raise AssertionError(event)
-
-
-def _state_of(instance: Any) -> tuple[Any, ...]:
-    known = tuple((each.command_id, each.sequence) for each in entries(instance._eventsrc_memory))
-    if hasattr(instance, "balance"):
-        content: tuple[Any, ...] = (instance.balance, instance.deposits)
-    else:
-        content = tuple((item, tuple(instance.tags[item])) for item in instance.items)
-    return instance._eventsrc_sequence, content, known
-
-
-def _comparable(state: AggregateState) -> tuple[Any, ...]:
-    return state.sequence, state.content, tuple((known, sequence) for known, sequence, _ in state.known)

@@ -7,6 +7,8 @@ Between any two steps it can be left for as long as the schedule wants (then it 
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import random
 import uuid
 from collections import deque
@@ -31,6 +33,8 @@ from eventsrc.engine.effects import (
     Halt,
     Input,
     Instant,
+    LoadSnapshot,
+    LoopTurned,
     Lost,
     Open,
     Pause,
@@ -48,11 +52,13 @@ from eventsrc.engine.effects import (
     TransactionAborted,
     TransactionCommitted,
     TransactionInDoubt,
+    WriteCheckpoint,
 )
 from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.transaction import TransactionState
 from eventsrc.engine.worker import WorkerEngine
+from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Offset, Position
 from tests.property.simulation.cluster import (
     DEAD,
@@ -63,6 +69,14 @@ from tests.property.simulation.cluster import (
     Place,
 )
 from tests.property.simulation.group import ExpelledError, Proof, StaleMemberError
+from tests.property.simulation.store import (
+    NO_STORE_FAULTS,
+    STORE_FAULTS,
+    FlakyStore,
+    SharedStore,
+    SnapshotEdge,
+    StoreFaults,
+)
 from tests.unit.engine.shop import Record, catalog, commands_topic_of, pipeline
 
 TICK_S = 0.05
@@ -82,6 +96,7 @@ class Guards:
     never_guesses: bool = True
     drops_batch_ahead: bool = True
     reads_to_own_barrier: bool = True
+    store_checks_terms: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +109,19 @@ class Faults:
     timed_out: float = 0.03
     gives_up_waiting: float = 0.1
     slow: float = 0.02
+    store: StoreFaults = STORE_FAULTS
 
 
-NO_FAULTS = Faults(0, 0, 0, 0, 0, 0)
+NO_FAULTS = Faults(0, 0, 0, 0, 0, 0, NO_STORE_FAULTS)
+
+
+def _with_settings(live_aggregates: int) -> Pipeline:
+    """Checkpoints as often as they can be, and few aggregates live."""
+    changed = copy.copy(pipeline)
+    changed.settings = dataclasses.replace(
+        pipeline.settings, live_aggregates=live_aggregates, checkpoint_interval=0.2, checkpoint_overhead=1000.0
+    )
+    return changed
 
 
 class EndedError(Exception):
@@ -112,6 +137,9 @@ class Worker:
     faults: Faults
     pace: float
     watch: Callable[[Worker, Input, list[Effect]], None]
+    shared: SharedStore | None = None
+    between: Callable[[], None] = lambda: None
+    live_aggregates: int = 1_000
     now_s: float = 0.0
     engine: WorkerEngine = field(init=False)
     inbox: deque[Input] = field(default_factory=deque)
@@ -125,13 +153,17 @@ class Worker:
     fetching: dict[PartitionKey, int] = field(default_factory=dict)
     sought: dict[PartitionKey, int] = field(default_factory=dict)
     reading: dict[PartitionKey, int] = field(default_factory=dict)
+    snapshots: SnapshotEdge | None = None
     answers: list[Answer] = field(default_factory=list)
     halted: list[Halt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         limits = Limits(records=self.rng.randint(1, 6), output_bytes=self.rng.choice((150, 4_000_000)))
+        if self.shared is not None:
+            store = FlakyStore(self.shared, lambda: self.faults.store, self.between, self.guards.store_checks_terms)
+            self.snapshots = SnapshotEdge(self.shared, store, self.inbox.append, self.rng)
         self.engine = WorkerEngine(
-            pipeline,
+            _with_settings(self.live_aggregates),
             catalog,
             Owner(self.slot, self.transactional_id),
             limits,
@@ -139,6 +171,7 @@ class Worker:
             {name: TopicIds(f"{name}-commands", f"{name}-events") for name in pipeline.aggregates},
             self._clock,
             lambda: uuid.UUID(int=self.rng.getrandbits(128)),
+            self.shared is not None,
         )
 
     @property
@@ -160,6 +193,8 @@ class Worker:
             self._start()
         elif self.questions and choice < 0.75:
             self._ask()
+        elif self.snapshots is not None and choice < 0.85 and (self.snapshots.busy or choice > 0.83):
+            self.snapshots.turn()
         else:
             self.loop()
 
@@ -170,6 +205,8 @@ class Worker:
                 self._take(self.inbox.popleft())
         self._poll()
         self._poll_events()
+        while self.engine.wants_turns and self.rng.random() < 0.8:
+            self.step(LoopTurned())
         if self.rng.random() < 0.3:
             self.step(Ticked())
 
@@ -256,6 +293,8 @@ class Worker:
         for key in gone:
             for known in (self.questions, self.fetching, self.sought):
                 known.pop(key, None)
+            if self.snapshots is not None:
+                self.snapshots.watched.discard(key)
 
     # ---- reading events
 
@@ -440,6 +479,13 @@ class Worker:
                 self.answers += answers
             case FindBlocker(key, attempt, words):
                 self.inbox.append(TakeoverRefused(key, attempt, words))
+            case LoadSnapshot() if self.snapshots is not None:
+                self.snapshots.watched.add(effect.partition)
+                self.snapshots.loads.append(effect)
+            case WriteCheckpoint() if self.snapshots is not None:
+                self.snapshots.writes.append(effect)
+            case LoadSnapshot() | WriteCheckpoint():
+                raise AssertionError(f"{effect}, and there is no store")
             case Halt():
                 self.halted.append(effect)
             case ReloadSchemas():
