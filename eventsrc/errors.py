@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 
 class EventsrcError(Exception):
@@ -174,4 +175,10 @@ class SnapshotSuperseded(WorkerError):
 
 
 class SnapshotDamaged(WorkerError):
-    """A segment is missing, or its bytes are not those that were written. Use an older checkpoint, or the log."""
+    """A segment is missing, or its bytes are not those that were written. Use an older checkpoint, or the log.
+
+    `segment`: the one, where it is known."""
+
+    def __init__(self, message: str, segment: UUID | None = None) -> None:
+        super().__init__(message)
+        self.segment = segment

@@ -44,7 +44,7 @@ def usable(
             refused.setdefault(reason, []).append(str(each.id))
         elif isinstance(each, StoredCheckpoint):
             good.append(each)
-    return good, [f"{_named(ids)}: {reason}" for reason, ids in refused.items()]
+    return good, [f"{named(ids)}: {reason}" for reason, ids in refused.items()]
 
 
 def later_term(kept: Sequence[StoredCheckpoint | DamagedCheckpoint], topics: TopicIds, term: int) -> int | None:
@@ -57,7 +57,8 @@ def later_term(kept: Sequence[StoredCheckpoint | DamagedCheckpoint], topics: Top
     return max((each for each in terms if each > term), default=None)
 
 
-def _named(ids: Sequence[str]) -> str:
+def named(ids: Sequence[object]) -> str:
+    """Checkpoints, the newest first, in a message."""
     return f"checkpoint {ids[0]}" if len(ids) == 1 else f"{len(ids)} checkpoints, the newest {ids[0]}"
 
 

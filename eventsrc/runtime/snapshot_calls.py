@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -27,7 +27,7 @@ from eventsrc.engine.effects import (
 from eventsrc.engine.merging import newest_to_merge
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.retention import kept
-from eventsrc.engine.snapshots import later_term, usable
+from eventsrc.engine.snapshots import later_term, named, usable
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable, SnapshotSuperseded
 from eventsrc.model.snapshot import Run, StoredCheckpoint
 from eventsrc.ports import SnapshotStore
@@ -69,12 +69,12 @@ def load(store: SnapshotStore, asked: LoadSnapshot) -> SnapshotLoaded | Snapshot
                 key, asked.attempt, f"a checkpoint of {key} is of a later term than {asked.term}: {later}"
             )
         good, refused = usable(stored_here, asked.topics, asked.folded_by)
-        for stored in good:
-            try:
-                states = read_states(store, stored)
-            except SnapshotDamaged as damaged:
-                refused.append(f"checkpoint {stored.id}: {damaged}")
-                continue
+        if head.checkpoint is not None and all(each.id != head.checkpoint for each in stored_here):
+            refused.insert(0, f"checkpoint {head.checkpoint}, the newest, is missing")
+        newest, damaged = _newest_whole(store, good)
+        refused += damaged
+        if newest is not None:
+            stored, states = newest
             took_s = time.monotonic() - began_s
             return SnapshotLoaded(
                 key, asked.attempt, stored, states, head.checkpoint, True, tuple(refused), None, took_s
@@ -82,6 +82,32 @@ def load(store: SnapshotStore, asked: LoadSnapshot) -> SnapshotLoaded | Snapshot
     except SnapshotSuperseded as refused_claim:
         return SnapshotClaimRefused(key, asked.attempt, str(refused_claim))
     return SnapshotLoaded(key, asked.attempt, None, None, head.checkpoint, True, tuple(refused))
+
+
+def _newest_whole(
+    store: SnapshotStore, newest_first: Sequence[StoredCheckpoint]
+) -> tuple[tuple[StoredCheckpoint, StoredRuns] | None, list[str]]:
+    """The newest whose segments are all whole, with its states, and a line for each damage found on the way. A segment that
+    is lost may stand in hundreds of manifests: those are passed over without being read."""
+    passed_over: dict[uuid.UUID | str, list[uuid.UUID]] = {}
+    reasons: dict[uuid.UUID | str, str] = {}
+    for stored in newest_first:
+        segments = (segment.id for run in stored.runs for segment in run)
+        found: uuid.UUID | str | None = next((each for each in segments if each in passed_over), None)
+        if found is None:
+            try:
+                return (stored, read_states(store, stored)), _lines(passed_over, reasons)
+            except SnapshotDamaged as damaged:
+                found = damaged.segment or str(damaged)
+                reasons[found] = str(damaged)
+        passed_over.setdefault(found, []).append(stored.id)
+    return None, _lines(passed_over, reasons)
+
+
+def _lines(
+    passed_over: Mapping[uuid.UUID | str, Sequence[uuid.UUID]], reasons: Mapping[uuid.UUID | str, str]
+) -> list[str]:
+    return [f"{named(ids)}: {reasons[found]}" for found, ids in passed_over.items()]
 
 
 def nothing(asked: LoadSnapshot, problem: str) -> SnapshotLoaded:
@@ -182,7 +208,9 @@ class CheckpointWriting:
             return
         self._collected_s[key] = now_s
         stored = [each for each in self._store.checkpoints(key) if isinstance(each, StoredCheckpoint)]
-        keep = kept(stored, self.now()) | {newest.id}
+        # by the clock that took them: this machine's may be months off
+        now = max((each.taken_at for each in stored), default=self.now())
+        keep = kept(stored, now) | {newest.id}
         self._store.collect(key, newest.checkpoint.term, keep)
 
     def look_for_requests(self, watched: Collection[PartitionKey]) -> None:

@@ -82,9 +82,9 @@ class MemorySnapshots:
             with self._open() as database:
                 row = database.segments.get(segment.id)
             if row is None:
-                raise SnapshotDamaged(f"segment {segment.id} is missing")
+                raise SnapshotDamaged(f"segment {segment.id} is missing", segment.id)
             if len(row.block) != segment.size_bytes or zlib.crc32(row.block) != segment.crc:
-                raise SnapshotDamaged(f"segment {segment.id} has other bytes than were written")
+                raise SnapshotDamaged(f"segment {segment.id} has other bytes than were written", segment.id)
             yield row.block
 
     def add_segments(self, key: PartitionKey, term: int, blocks: Iterable[bytes]) -> Run:

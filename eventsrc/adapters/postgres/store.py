@@ -96,7 +96,7 @@ class PostgresSnapshots:
     def checkpoints(self, key: PartitionKey) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
         with self._working(f"reading the checkpoints of {key}") as connection:
             ids = [row[0] for row in connection.execute(compiled.CHECKPOINT_IDS, self._of(key))]
-            found = _read_rows(connection, ids) if ids else {}
+            found = self._rows(connection, key, ids) if ids else {}
         return [found[each] for each in ids if each in found]
 
     def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
@@ -107,9 +107,9 @@ class PostgresSnapshots:
             for segment in batch:
                 block = found.get(segment.id)
                 if block is None:
-                    raise SnapshotDamaged(f"segment {segment.id} is missing")
+                    raise SnapshotDamaged(f"segment {segment.id} is missing", segment.id)
                 if len(block) != segment.size_bytes or zlib.crc32(block) != segment.crc:
-                    raise SnapshotDamaged(f"segment {segment.id} has other bytes than were written")
+                    raise SnapshotDamaged(f"segment {segment.id} has other bytes than were written", segment.id)
                 yield block
 
     # ---- writing
@@ -200,6 +200,20 @@ class PostgresSnapshots:
         if count != 1:
             raise SnapshotSuperseded(f"the head of {key} moved by itself")
 
+    def _rows(
+        self, connection: PatientConnection, key: PartitionKey, ids: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, StoredCheckpoint | DamagedCheckpoint]:
+        """All at once; one by one where the server or the driver cannot read one of them."""
+        try:
+            rows = connection.execute(compiled.CHECKPOINTS, {"ids": list(ids)}).fetchall()
+            return {row[0]: read_row(row, self._pipeline, key) for row in rows}
+        except (psycopg.Error, UnicodeError) as error:
+            if isinstance(error, psycopg.Error) and not is_damage(error):
+                raise
+            if len(ids) == 1:
+                return {ids[0]: DamagedCheckpoint(ids[0], f"the row of checkpoint {ids[0]} cannot be read: {error}")}
+        return {each: row for one in ids for each, row in self._rows(connection, key, [one]).items()}
+
     def _find_out(self, key: PartitionKey, stored: StoredCheckpoint) -> None:
         """Returns if the checkpoint was committed. While the transaction in doubt lives, it holds the head's lock."""
         doing = f"finding out whether checkpoint {stored.id} of {key} was committed"
@@ -227,6 +241,8 @@ class PostgresSnapshots:
         except psycopg.Error as error:
             self.close()
             raise unavailable(doing, error) from error
+        except UnicodeError as error:
+            raise SnapshotsUnavailable(f"{doing}: Postgres gave text that is none: {error}") from error
         except _CommitInDoubt:
             self.close()
             raise
@@ -277,20 +293,6 @@ def _settled(doing: str) -> Iterator[None]:
         yield
     except _CommitInDoubt as doubt:
         raise unavailable(doing, doubt.error) from doubt.error
-
-
-def _read_rows(
-    connection: PatientConnection, ids: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, StoredCheckpoint | DamagedCheckpoint]:
-    """All at once; one by one where the server or the client cannot read one of them."""
-    try:
-        return {row[0]: read_row(row) for row in connection.execute(compiled.CHECKPOINTS, {"ids": list(ids)})}
-    except psycopg.Error as error:
-        if not is_damage(error) and not isinstance(error, psycopg.DataError):
-            raise
-        if len(ids) == 1:
-            return {ids[0]: DamagedCheckpoint(ids[0], f"the row of checkpoint {ids[0]} cannot be read: {error}")}
-    return {each: row for one in ids for each, row in _read_rows(connection, [one]).items()}
 
 
 def _batches(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
