@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-import eventsrc
 from eventsrc.adapters.postgres.connecting import (
     SCHEMA_REVISION,
     PatientConnection,
@@ -83,7 +82,7 @@ def preview(revision: str | None) -> str:
 
 def migrations_directory() -> Path:
     """Within the package where it is installed; beside it in a source tree."""
-    package = Path(eventsrc.__file__).parent
+    package = Path(__file__).parents[2]
     for directory in (package / "migrations", package.parent / "migrations"):
         if (directory / "env.py").is_file():
             return directory
