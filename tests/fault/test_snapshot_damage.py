@@ -30,15 +30,16 @@ def server(tmp_path: Path) -> Iterator[PostgresServer]:
 
 
 def files_of(server: PostgresServer) -> dict[str, Path]:
-    """Of the tables' rows, and of their long values."""
+    """Of the tables' rows, their long values, and the indexes of both."""
     with psycopg.connect(server.url) as connection:
         rows = connection.execute(
-            "SELECT c.relname, current_setting('data_directory'), pg_relation_filepath(c.oid), pg_relation_filepath(t.oid)"
-            " FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid"
-            " WHERE c.oid IN ('eventsrc.segment'::regclass, 'eventsrc.checkpoint'::regclass)"
+            "WITH own AS (SELECT oid, reltoastrelid FROM pg_class"
+            "  WHERE oid IN ('eventsrc.segment'::regclass, 'eventsrc.checkpoint'::regclass)),"
+            " tables AS (SELECT oid FROM own UNION SELECT reltoastrelid FROM own),"
+            " files AS (SELECT oid FROM tables UNION SELECT indexrelid FROM pg_index JOIN tables ON indrelid = oid)"
+            " SELECT oid::regclass::text, current_setting('data_directory'), pg_relation_filepath(oid) FROM files"
         ).fetchall()
-    own = {name: Path(data) / path for name, data, path, _ in rows}
-    return own | {f"{name}'s long values": Path(data) / path for name, data, _, path in rows}
+    return {name: Path(data) / path for name, data, path in rows}
 
 
 def restarted_with(server: PostgresServer, contents: dict[Path, bytes]) -> None:
@@ -71,7 +72,8 @@ def test_changed_bytes_of_the_tables_are_never_read_as_something_else(server: Po
             changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
         restarted_with(server, {path: bytes(changed)})
         noticed += read_everything(server.url, written, blocks)
-        restarted_with(server, {path: whole[name]})
+        # all of them: a server that misses a row forgets it in the indexes, too
+        restarted_with(server, {files[each]: content for each, content in whole.items()})
     assert noticed
     assert read_everything(server.url, written, blocks) == 0
 

@@ -24,7 +24,7 @@ _DAMAGE = (errors.DataCorrupted, errors.IndexCorrupted)
 
 
 def is_damage(error: psycopg.Error) -> bool:
-    """Whether the server could not read what it stored."""
+    """Whether the server cannot read what is stored."""
     return isinstance(error, _DAMAGE)
 
 
@@ -33,5 +33,5 @@ def unavailable(doing: str, error: psycopg.Error) -> WorkerError:
     reason = (error.diag.message_primary or str(error)).strip().partition("\n")[0] or type(error).__name__
     mend = next((mend for kinds, mend in _MENDS if isinstance(error, kinds)), None)
     if is_damage(error):
-        return SnapshotDamaged(f"{doing}: Postgres cannot read what it stored: {reason}")
+        return SnapshotDamaged(f"{doing}: what is stored cannot be read: {reason}")
     return SnapshotsUnavailable(f"{doing}: {reason}" + (f"; {mend}" if mend else ""))

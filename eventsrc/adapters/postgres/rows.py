@@ -49,12 +49,14 @@ def row_of(pipeline: str, key: PartitionKey, stored: StoredCheckpoint, taken_at:
     return {**row, "digest": _digest(row)}
 
 
-def read_row(values: Sequence[Any]) -> StoredCheckpoint | DamagedCheckpoint:
-    """From a row's values in the order of the columns."""
+def read_row(values: Sequence[Any], pipeline: str, key: PartitionKey) -> StoredCheckpoint | DamagedCheckpoint:
+    """From a row's values in the order of the columns; of that partition, whatever an index says."""
     row = dict(zip(CHECKPOINT_COLUMNS, values, strict=True))
     try:
         if bytes(row["digest"]) != _digest(row):
             raise ValueError("its digest is of other values")
+        if (row["pipeline"], row["aggregate"], row["partition"]) != (pipeline, *key):
+            raise ValueError(f"it is of {row['pipeline']} {row['aggregate']}/{row['partition']}")
         return _stored_of(row)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         return DamagedCheckpoint(row["id"], f"the row of checkpoint {row['id']} is damaged: {error}", row["taken_at"])

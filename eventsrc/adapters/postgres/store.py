@@ -207,8 +207,8 @@ class PostgresSnapshots:
         try:
             rows = connection.execute(compiled.CHECKPOINTS, {"ids": list(ids)}).fetchall()
             return {row[0]: read_row(row, self._pipeline, key) for row in rows}
-        except (psycopg.Error, UnicodeError) as error:
-            if isinstance(error, psycopg.Error) and not is_damage(error):
+        except (psycopg.DataError, UnicodeError, psycopg.InternalError) as error:
+            if isinstance(error, psycopg.InternalError) and not is_damage(error):
                 raise
             if len(ids) == 1:
                 return {ids[0]: DamagedCheckpoint(ids[0], f"the row of checkpoint {ids[0]} cannot be read: {error}")}

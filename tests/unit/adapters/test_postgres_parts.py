@@ -23,6 +23,7 @@ from eventsrc.errors import InvalidSettings, SnapshotDamaged, SnapshotsUnavailab
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import Anchor, Checkpoint, DamagedCheckpoint, FoldedBy, Segment, StoredCheckpoint
 
+KEY = PartitionKey("account", 3)
 TAKEN_AT = datetime(2026, 11, 23, 4, 5, 6, 789, tzinfo=UTC)
 
 
@@ -121,7 +122,13 @@ def stored() -> StoredCheckpoint:
 
 def row() -> tuple[StoredCheckpoint, dict[str, Any]]:
     made = stored()
-    return made, row_of("bank", PartitionKey("account", 3), made, TAKEN_AT)
+    return made, row_of("bank", KEY, made, TAKEN_AT)
+
+
+def read(
+    values: dict[str, Any], pipeline: str = "bank", key: PartitionKey = KEY
+) -> StoredCheckpoint | DamagedCheckpoint:
+    return read_row([values[name] for name in compiled.CHECKPOINT_COLUMNS], pipeline, key)
 
 
 def test_a_row_comes_back_whatever_zone_and_form_the_driver_gives_it() -> None:
@@ -129,7 +136,7 @@ def test_a_row_comes_back_whatever_zone_and_form_the_driver_gives_it() -> None:
     values["taken_at"] = TAKEN_AT.astimezone(timezone(timedelta(hours=5)))
     values["anchor_key"] = memoryview(values["anchor_key"])
     values["manifest"] = values["manifest"].replace(": ", ":")
-    assert read_row([values[name] for name in compiled.CHECKPOINT_COLUMNS]) == made
+    assert read(values) == made
 
 
 CHANGES: dict[type, Callable[[Any], Any]] = {
@@ -149,8 +156,16 @@ def test_any_other_value_in_any_column_is_damage(column: str) -> None:
     before = values[column]
     for changed in (CHANGES[type(before)](before), None if before is not None else 5):
         values[column] = changed
-        found = read_row([values[name] for name in compiled.CHECKPOINT_COLUMNS])
+        found = read(values)
         assert isinstance(found, DamagedCheckpoint), (column, changed)
         assert "is damaged" in found.reason
     values[column] = before
-    assert read_row([values[name] for name in compiled.CHECKPOINT_COLUMNS]) == made
+    assert read(values) == made
+
+
+def test_a_row_of_another_partition_is_not_taken_for_this_ones() -> None:
+    _, values = row()
+    for pipeline, key in (("shop", KEY), ("bank", PartitionKey("account", 4)), ("bank", PartitionKey("order", 3))):
+        found = read(values, pipeline, key)
+        assert isinstance(found, DamagedCheckpoint)
+        assert "it is of bank account/3" in found.reason
