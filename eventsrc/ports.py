@@ -212,5 +212,8 @@ class DecidingRecord(Protocol):
     def deciding(self, place: tuple[str, int, int] | None) -> None:
         """Aggregate, partition number and offset of it; None: nothing is being decided."""
 
+    def overlong(self, place: tuple[str, int, int], times: int) -> None:
+        """Deciding this one has taken too long, so many times by now. Kept until a clean end."""
+
     def progressed(self) -> None:
         """Enough was processed: what ended earlier lives is behind us."""

@@ -20,13 +20,15 @@ from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.compiled import CompiledCommand, payload_hash
 from eventsrc.engine.dead_letters import Refused, dead_letter
 from eventsrc.engine.memory import ENTRY_BYTES, forget, pack_entry, recall
-from eventsrc.engine.partition import Partition, UnknownSchemaHere
+from eventsrc.engine.partition import CommandPlace, Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.errors import EventsrcError, InvalidSchema, Rejected, SnapshotDamaged, UnknownSchema
 from eventsrc.model.identity import is_aggregate_id
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.recorded import Context, EventMeta, Recorded
+
+ENDED_THE_PROCESS = "deciding this command ended the process; it was set aside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class Surroundings:
     commands_topic: Callable[[str], str]
     partition_of: Callable[[bytes, int], int]
     given_up: set[bytes] = field(default_factory=set)
-    isolated: set[tuple[str, int, int]] = field(default_factory=set)
-    """(aggregate, partition, offset) of commands that killed the process too often: never decoded again."""
+    isolated: dict[CommandPlace, str] = field(default_factory=dict)
+    """Commands that killed the process, or outlived its membership, too often, with the words for it: never decoded again."""
     purity_countdown: int = 1
 
 
@@ -238,8 +240,9 @@ class SectionDecider:
         return done
 
     def _refuse_isolated(self, offset: int) -> None:
-        if (*self._partition.key, offset) in self._surroundings.isolated:
-            raise Refused("handler-failed", "deciding this command ended the process; it was set aside", deadly=True)
+        why = self._surroundings.isolated.get((*self._partition.key, offset))
+        if why is not None:
+            raise Refused("handler-failed", why, deadly=True)
 
     def _admit(self, key: bytes | None) -> Any:
         """The instance of an id that is not live: as it was stored, or a new one, which becomes live with its first event."""

@@ -10,7 +10,7 @@ from typing import Any
 from eventsrc.codec.blocks import StoredRuns
 from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.notes import TopicIds
-from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.partition import CommandPlace, PartitionKey
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import Checkpoint, FoldedBy, StoredCheckpoint
@@ -109,17 +109,16 @@ class TransactionCommitted:
 
 @dataclass(frozen=True, slots=True)
 class TransactionAborted:
-    """It is known to have had no effect. `timed_out`: it outlived the transaction timeout."""
+    """It is known to have had no effect."""
 
     batch: Batch
     cause: str
     producer_usable: bool = True
-    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionInDoubt:
-    """Whether it had effect is not known; the producer must be replaced."""
+    """Whether it had effect is not known; the producer must be replaced. `timed_out`: it outlived the transaction timeout."""
 
     batch: Batch
     cause: str
@@ -322,6 +321,14 @@ class SendAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordOverlong:
+    """Keep for a later life how often deciding this command took too long."""
+
+    command: CommandPlace
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadSchemas:
     """Schema files may have been added by a deployment since."""
 
@@ -356,6 +363,7 @@ Effect = (
     | Open
     | Pause
     | SendAnswers
+    | RecordOverlong
     | ReloadSchemas
     | FindBlocker
     | Halt

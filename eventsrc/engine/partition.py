@@ -31,6 +31,10 @@ class PartitionKey(NamedTuple):
         return f"{self.aggregate}/{self.number}"
 
 
+CommandPlace = tuple[str, int, int]
+"""Aggregate, partition number, offset of a command."""
+
+
 class UnknownSchemaHere(NamedTuple):
     """A well-framed command whose schema is not known yet: the partition waits at this offset."""
 

@@ -54,7 +54,8 @@ from eventsrc.engine.effects import (
     TransactionInDoubt,
 )
 from eventsrc.engine.notes import Owner, TopicIds, write_note
-from eventsrc.engine.partition import Partition, PartitionKey, UnknownSchemaHere
+from eventsrc.engine.overlong import Overlong
+from eventsrc.engine.partition import CommandPlace, Partition, PartitionKey, UnknownSchemaHere
 from eventsrc.engine.report import WorkerReport
 from eventsrc.engine.reporting import report_of
 from eventsrc.engine.snapshots import DISCARD
@@ -91,6 +92,8 @@ class WorkerEngine:
     _revoking: bool = False
     _stopping: bool = False
     suspicious: bool = False
+    overlong_before: Mapping[CommandPlace, int] = field(default_factory=dict)
+    """How often deciding a command has taken too long in earlier lives."""
     _committed_commands: int = 0
     _refused_for_good: dict[PartitionKey, str] = field(default_factory=dict)
     _quiet_since_s: float | None = None
@@ -100,11 +103,15 @@ class WorkerEngine:
     _hold_until_s: float = 0.0
     _announcements: Announcements = field(default_factory=Announcements)
     checkpoints: Checkpoints = field(init=False)
+    _overlong: Overlong = field(init=False)
     _takeovers: Takeovers = field(init=False)
 
     def __post_init__(self) -> None:
         self._record_limit = self.limits.records
         of = self.pipeline.settings
+        self._overlong = Overlong(
+            of.max_poll_interval, of.handler_attempts, dict(self.overlong_before), self.surroundings.isolated
+        )
         self.checkpoints = Checkpoints(
             self.catalog,
             Cadence(of.recovery_time_objective, of.checkpoint_interval, of.checkpoint_overhead),
@@ -264,6 +271,7 @@ class WorkerEngine:
         if batch.sections:
             if self.lane.ahead is not None:
                 raise AssertionError("commands were polled while a batch was already ahead")
+            effects += self._overlong.decided(batch, self.clock_s() - at.monotonic_s)
             self.lane.ahead = batch
             effects += self._advance(at)
         return effects
@@ -339,8 +347,6 @@ class WorkerEngine:
     def _aborted(self, aborted: TransactionAborted, at: Instant) -> list[Effect]:
         self.lane.decided(aborted.batch, producer_usable=aborted.producer_usable)
         logger.info("a transaction was aborted and will be repeated: %s", aborted.cause)
-        if aborted.timed_out:
-            self._halve(aborted.batch)
         effects = self._take_back_all(aborted.batch)
         if not aborted.producer_usable:
             effects.append(ReplaceProducer(aborted.cause))

@@ -60,5 +60,5 @@ class CommitThread:
         try:
             producer.abort()
         except OutcomeInDoubt as doubt:
-            return TransactionInDoubt(batch, f"{cause}; {doubt}")
+            return TransactionInDoubt(batch, f"{cause}; {doubt}", timed_out=isinstance(doubt, TransactionOutlived))
         return TransactionAborted(batch, str(cause), producer_usable=not producer.suspect)

@@ -35,6 +35,7 @@ from eventsrc.engine.effects import (
     Open,
     Pause,
     ProducerReady,
+    RecordOverlong,
     ReloadSchemas,
     ReplaceProducer,
     Revoked,
@@ -315,6 +316,8 @@ class Driver:
                     self._await_transaction()
                 case ReplaceProducer(reason):
                     self._replace_producer(reason)
+                case RecordOverlong(command, times):
+                    ports.record.overlong(command, times)
                 case ReloadSchemas():
                     self._reload_schemas()
                 case FindBlocker(partition, attempt, words):

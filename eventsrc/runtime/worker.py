@@ -42,7 +42,7 @@ from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
 from eventsrc.codec.catalog import Catalog
-from eventsrc.engine.decide import Limits, Surroundings
+from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
 from eventsrc.engine.effects import LogRefused
 from eventsrc.engine.notes import Owner, TopicIds, check_note_fits
 from eventsrc.engine.partition import PartitionKey
@@ -133,12 +133,17 @@ class _Worker:
                 max_event_bytes=of.max_command_bytes,
                 max_dead_letter_bytes=commands_message_bytes(of),
             ),
-            Surroundings(lambda name: self._commands[name], murmur2, isolated=self._record.isolated),
+            Surroundings(
+                lambda name: self._commands[name],
+                murmur2,
+                isolated=dict.fromkeys(self._record.isolated, ENDED_THE_PROCESS),
+            ),
             {name: TopicIds(ids[self._commands[name]], ids[self._events[name]]) for name in self._pipeline.aggregates},
             time.monotonic,
             uuid.uuid4,
             has_snapshots=self._settings.database_url is not None,
             suspicious=self._record.suspicious,
+            overlong_before=self._record.overlong_before,
         )
         driver = Driver(
             engine,

@@ -25,6 +25,9 @@ class Life(DecidingRecord, Protocol):
     @property
     def isolated(self) -> set[tuple[str, int, int]]: ...
 
+    @property
+    def overlong_before(self) -> dict[tuple[str, int, int], int]: ...
+
     def close(self) -> None: ...
 
 
@@ -89,6 +92,19 @@ def test_after_progress_earlier_ends_do_not_count(begin: Begin) -> None:
     assert not begin().suspicious
     crash_over(begin, PLACE, 2)
     assert begin().isolated == set()
+
+
+def test_commands_that_took_too_long_are_known_to_later_lives_until_a_clean_end(begin: Begin) -> None:
+    life = begin()
+    life.overlong(PLACE, 1)
+    life.overlong(OTHER, 1)
+    life.overlong(PLACE, 2)
+    life.progressed()
+    life = begin()
+    assert life.overlong_before == {PLACE: 2, OTHER: 1}
+    assert life.isolated == set()
+    life.close()
+    assert begin().overlong_before == {}
 
 
 def test_a_clean_end_is_forgotten(begin: Begin) -> None:

@@ -121,11 +121,30 @@ def test_a_handler_slower_than_the_poll_interval_costs_an_abort_and_a_new_join(s
     assert client.wait_answered(20), worker.log()
     scene.send_all(client, [Order("account-1", "SlowOnce", {"amount": 1, "seconds": 7.5})], seed=1)
     assert client.wait_answered(30), worker.log()
+    scene.verdict()
     assert "MAXPOLL" in worker.log()
-    evidence = scene.verdict()
+    assert "a transaction was aborted and will be repeated" in worker.log()
     assert worker.running
     assert worker.starts == 1
-    assert len(evidence.uncommitted_view) > len(evidence.committed_view)
+
+
+def test_a_handler_that_is_always_slower_than_the_poll_interval_is_set_aside(scene: Scene) -> None:
+    """Row 12: without an end it would be aborted and repeated for ever. What is behind it in its partition goes on."""
+    scene.configure(max_poll_interval=6.5, session_timeout=6, transaction_timeout=3, handler_attempts=2)
+    client = scene.client()
+    orders = [Order("account-1", "Stuck", {"seconds": 7.0}), Order("account-1", "Deposit", {"amount": 5})]
+    stuck, _ = scene.send_all(client, orders)
+    worker = scene.started()
+    assert client.wait_answered(60), worker.log()
+    told = client.answer(stuck)
+    assert told is not None
+    assert (told.kind, told.reason) == ("failed", "handler-failed")
+    evidence = scene.verdict()
+    (letter,) = evidence.dead_letters
+    said = dict(letter.headers)["eventsrc.message"] or b""
+    assert b"longer than max_poll_interval (6.5 s) at each of 2 tries (7 s at the last)" in said
+    assert worker.log().count("MAXPOLL") == 2, worker.log()
+    assert worker.starts == 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)

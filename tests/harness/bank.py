@@ -56,6 +56,13 @@ class SlowOnce:
 
 
 @pipeline.command
+class Stuck:
+    """Its handler takes that long, every time, and has nothing to say."""
+
+    seconds: float
+
+
+@pipeline.command
 class Audit:
     """Has no event."""
 
@@ -114,6 +121,10 @@ class Account:
             _slept.add(self.id)
             time.sleep(command.seconds)
         return Deposited(command.amount)
+
+    @handle
+    def stuck(self, command: Stuck) -> None:
+        time.sleep(command.seconds)
 
     @handle
     def audit(self, command: Audit) -> None:

@@ -50,6 +50,7 @@ from eventsrc.engine.effects import (
     Open,
     Pause,
     ProducerReady,
+    RecordOverlong,
     ReloadSchemas,
     ReplaceProducer,
     Revoked,
@@ -69,7 +70,7 @@ from eventsrc.engine.effects import (
     WriteCheckpoint,
 )
 from eventsrc.engine.notes import Owner, TopicIds, write_note
-from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.partition import CommandPlace, PartitionKey
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import Checkpoint, StoredCheckpoint
@@ -101,6 +102,9 @@ class Stage:
     limits: Limits = field(default_factory=Limits)
     engine: WorkerEngine = field(init=False)
     now_s: float = 100.0
+    deciding_s: float = 0.0
+    """How much later it is when the first command has been decided."""
+    overlong_before: Mapping[CommandPlace, int] = field(default_factory=dict)
     halts: dict[str, str] = field(default_factory=dict)
     has_snapshots: bool = False
     asked: WriteCheckpoint | None = None
@@ -115,9 +119,10 @@ class Stage:
             self.limits,
             Surroundings(commands_topic_of, murmur2),
             _IDS,
-            lambda: self.now_s,
+            lambda: self.now_s + self.deciding_s,
             uuid.uuid4,
             self.has_snapshots,
+            overlong_before=self.overlong_before,
         )
 
     def play(self, script: str) -> None:
@@ -130,6 +135,7 @@ class Stage:
                 played.append(line)
                 effects = self.engine.step(self._input(line), self._instant(line))
                 played += [f"-> {self._said(effect)}" for effect in effects]
+                self.now_s, self.deciding_s = self.now_s + self.deciding_s, 0.0
         assert played == expected
 
     def _instant(self, line: str) -> Instant:
@@ -172,6 +178,9 @@ class Stage:
         return LogRefused(_key(words[0]), " ".join(words[1:]), "for-good" in words)
 
     def _commands(self, words: list[str], metadata: str) -> Input:
+        """`K offset:what ... K2 ... [taking seconds]`"""
+        if words[-2:-1] == ["taking"]:
+            self.deciding_s, words = float(words[-1]), words[:-2]
         return CommandsPolled(_records(words, _command), metadata)
 
     def _events(self, words: list[str], metadata: str) -> Input:
@@ -193,7 +202,7 @@ class Stage:
         return EventsPolled({key: [each for at, each in sorted(self.log[key].items()) if first <= at <= last]})
 
     def _aborted(self, words: list[str], metadata: str) -> Input:
-        return TransactionAborted(self._current, "refused", "unusable" not in words, "late" in words)
+        return TransactionAborted(self._current, "refused", "unusable" not in words)
 
     def _in_doubt(self, words: list[str], metadata: str) -> Input:
         return TransactionInDoubt(self._current, "no answer", "late" in words)
@@ -224,6 +233,8 @@ class Stage:
                 return f"pause {key}"
             case SendAnswers(answers):
                 return "answer " + " ".join(f"{each.status}@{each.sequence}" for each in answers)
+            case RecordOverlong((aggregate, number, offset), times):
+                return f"record overlong {aggregate}/{number} {offset} #{times}"
             case ReloadSchemas():
                 return "reload schemas"
             case LoadSnapshot(key, attempt, term):

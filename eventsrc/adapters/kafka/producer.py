@@ -112,11 +112,14 @@ class TransactionalProducer:
         return self._last
 
     def abort(self) -> None:
-        """Returns once the transaction is known to have had no effect. Raises OutcomeInDoubt where that stays unknown."""
+        """Returns once the transaction is known to have had no effect. Raises OutcomeInDoubt where that stays unknown, as
+        TransactionOutlived where the broker was first."""
         if not self._begun:
             return
         try:
             self._until_answered("aborting", lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
+        except OutcomeInDoubt:
+            raise
         except WorkerError as failed:
             raise OutcomeInDoubt(str(failed)) from failed
 

@@ -2,7 +2,8 @@
 
 Nothing can be caught there, so a small file in the worker's slot outlives the process. After two unclean ends without
 progress in between, commands go singly, each named in the file while it is decided; one that is named at three ends is
-set aside. The file is written without fsync: it must outlive the process, not the machine.
+set aside. Beside them stand the commands whose deciding has taken too long (`engine.overlong`). The file is written
+without fsync: it must outlive the process, not the machine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class _Content(TypedDict):
     deciding: list[object] | None
     tries: dict[str, int]
     isolated: list[list[object]]
+    overlong: list[tuple[list[object], int]]
 
 
 class CrashRecord:
@@ -46,7 +48,19 @@ class CrashRecord:
     @property
     def isolated(self) -> set[Place]:
         """Commands to dead-letter without deciding them."""
-        return {(str(name), int(str(number)), int(str(offset))) for name, number, offset in self._content["isolated"]}
+        return {_place(each) for each in self._content["isolated"]}
+
+    @property
+    def overlong_before(self) -> dict[Place, int]:
+        """How often deciding a command has taken too long, in earlier lives."""
+        return {_place(each): times for each, times in self._content["overlong"]}
+
+    def overlong(self, place: Place, times: int) -> None:
+        """Deciding this command has taken too long, so many times by now. That ends no process by itself; but a worker
+        that stands still is killed by whoever watches it."""
+        counted = {**self.overlong_before, place: times}
+        self._content["overlong"] = [(list(each), count) for each, count in counted.items()]
+        self._write()
 
     def deciding(self, place: Place | None) -> None:
         """This command is being decided now; None: nothing is."""
@@ -90,5 +104,10 @@ class CrashRecord:
         os.ftruncate(self._descriptor, len(data))
 
 
+def _place(stored: list[object]) -> Place:
+    name, number, offset = stored
+    return str(name), int(str(number)), int(str(offset))
+
+
 def _empty() -> _Content:
-    return {"running": False, "ends": 0, "deciding": None, "tries": {}, "isolated": []}
+    return {"running": False, "ends": 0, "deciding": None, "tries": {}, "isolated": [], "overlong": []}

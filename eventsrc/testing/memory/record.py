@@ -17,6 +17,7 @@ class MemorySlot:
     deciding: Place | None = None
     tries: Counter[Place] = field(default_factory=Counter)
     isolated: set[Place] = field(default_factory=set)
+    overlong: dict[Place, int] = field(default_factory=dict)
 
 
 class MemoryDecidingRecord:
@@ -38,6 +39,14 @@ class MemoryDecidingRecord:
         """Commands to dead-letter without deciding them."""
         return set(self._slot.isolated)
 
+    @property
+    def overlong_before(self) -> dict[Place, int]:
+        """How often deciding a command has taken too long, in earlier lives."""
+        return dict(self._slot.overlong)
+
+    def overlong(self, place: Place, times: int) -> None:
+        self._slot.overlong[place] = times
+
     def deciding(self, place: Place | None) -> None:
         self._slot.deciding = place
 
@@ -51,6 +60,7 @@ class MemoryDecidingRecord:
         slot.running, slot.ends, slot.deciding = False, 0, None
         slot.tries.clear()
         slot.isolated.clear()
+        slot.overlong.clear()
 
     def _unclean_end(self) -> None:
         slot = self._slot

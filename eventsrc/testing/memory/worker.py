@@ -14,7 +14,7 @@ from collections.abc import Callable
 from confluent_kafka import murmur2
 
 from eventsrc.codec.catalog import Catalog
-from eventsrc.engine.decide import Limits, Surroundings
+from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
 from eventsrc.engine.notes import Owner, TopicIds
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import Fenced
@@ -100,11 +100,16 @@ class MemoryWorker:
                 max_command_bytes=of.max_command_bytes,
                 max_event_bytes=of.max_command_bytes,
             ),
-            Surroundings(lambda name: commands_topic(pipeline.name, name), murmur2, isolated=self._record.isolated),
+            Surroundings(
+                lambda name: commands_topic(pipeline.name, name),
+                murmur2,
+                isolated=dict.fromkeys(self._record.isolated, ENDED_THE_PROCESS),
+            ),
             {name: TopicIds(f"{name}-commands", f"{name}-events") for name in pipeline.aggregates},
             time.monotonic,
             uuid.uuid4,
             suspicious=self._record.suspicious,
+            overlong_before=self._record.overlong_before,
         )
 
     def _ports(self, driver: Driver) -> Ports:

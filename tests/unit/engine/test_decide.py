@@ -405,7 +405,7 @@ def test_the_caller_is_told_where_it_is_known_who_asked() -> None:
 def test_a_command_isolated_for_ending_the_process_is_set_aside_without_its_handler() -> None:
     called: list[int] = []
     desk = Desk()
-    desk.surroundings.isolated.add(("account", 0, 0))
+    desk.surroundings.isolated["account", 0, 0] = "it ended the process"
     desk.decide(handler(lambda account, command, context: called.append(1)), Deposit(1))
     assert called == []
     assert desk.reasons == ["handler-failed"]
@@ -420,7 +420,7 @@ def test_an_isolated_command_is_not_even_decoded_and_its_caller_is_told(monkeypa
         raise AssertionError("decoded once more")
 
     monkeypatch.setattr(desk.partition.compiled, "command", deadly)
-    desk.surroundings.isolated.add(("account", 0, 0))
+    desk.surroundings.isolated["account", 0, 0] = "it ended the process"
     desk.decide(Deposit(1))
     assert desk.reasons == ["handler-failed"]
     (answer,) = desk.answers
