@@ -13,7 +13,7 @@ from eventsrc.cli.finding import find_aggregate
 from eventsrc.cli.render import columns, dump, local_time, printable
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.times import MOMENTS, moment_text
-from eventsrc.model.moments import parse_moment
+from eventsrc.model.moments import AtPositions, parse_moment
 
 if TYPE_CHECKING:
     from eventsrc.model.aggregate import AggregateType
@@ -118,12 +118,19 @@ def summary_text(replayed: Replayed, digest: str) -> str:
     last = replayed.last_time
     closed = "cut is empty" if last is None else f"cut closed at {local_time(_moment(last))}"
     lines = [
-        f"  until {moment_text(replayed.until)}, {_started(replayed)}",
+        f"  until {moment_text(replayed.until)}{_unnamed(replayed)}, {_started(replayed)}",
         f"  {replayed.events:,} events, {replayed.aggregates:,} aggregates, {closed}{_moved(replayed)}",
         f"  digest {digest}",
         columns(([place, f"{position:,}"] for place, position in replayed.cut.items()), indent="  cut  "),
     ]
     return "\n".join(lines)
+
+
+def _unnamed(replayed: Replayed) -> str:
+    if not isinstance(replayed.until, AtPositions):
+        return ""
+    count = len(replayed.partitions) - len(replayed.until.positions)
+    return f" ({count} partition{'s' if count != 1 else ''} not named: to the end)" if count > 0 else ""
 
 
 def _started(replayed: Replayed) -> str:

@@ -68,6 +68,18 @@ class PartitionCut:
             self._past_the_event = True
         return True
 
+    def takes_in(self, offset: int, key: bytes, meta: EventMeta) -> bool:
+        """As `admits`, for the event under that key which is known to be asked for, and was folded; False where it is not."""
+        if meta.count != 1 or self._in_the_middle:
+            identity = key.rpartition(b"@")[0]
+            (self._in_the_middle.add if meta.index + 1 < meta.count else self._in_the_middle.discard)(identity)
+        if meta.causation_id is not None:
+            self.causes.add(meta.causation_id)
+        self.last_offset = offset
+        if self.last_time is None or meta.time > self.last_time:
+            self.last_time = meta.time
+        return self.bound.time_us is None or meta.time <= self.bound.time_us
+
     def is_passed(self, offset: int, time_us: int) -> bool:
         """For a reader that follows one id and asks of its events alone: whether an event of another id, of about that time,
         shows that none of them can follow."""

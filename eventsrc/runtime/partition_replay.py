@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ from eventsrc.model.position import Position
 from eventsrc.model.recorded import EventMeta
 from eventsrc.model.snapshot import StoredCheckpoint
 
+_CLOCK_SLACK_MS = 60_000
+
 EventReader = Callable[[bytes], tuple[EventMeta, Any]]
+
+
+class Misled(Exception):  # noqa: N818 - named by what happened; caught where the partition is read
+    """A record's timestamp said that its event was asked for, and it was not."""
 
 
 class DecodingOnce(Catalog):
@@ -69,7 +76,13 @@ class PartitionReplay:
     checkpoint: StoredCheckpoint | None = None
     position: Position = field(init=False)
     done: bool = False
+    _surely_after: float = -1
+    _surely_below: float = 0
+    _surely_before_ms: float = 0
     _readers: dict[bytes, EventReader] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._look_where_it_matters()
 
     @property
     def start(self) -> Position:
@@ -81,7 +94,13 @@ class PartitionReplay:
     def take(self, offset: int, key: bytes | None, value: bytes | None, timestamp_ms: int) -> bool:
         """Fold the next record; False, and nothing is folded, where it is the first event above the cut.
 
-        Raises what the fold raises."""
+        Raises what the fold raises; `Misled`, then read it from its start again."""
+        if timestamp_ms < self._surely_before_ms and self._surely_after < offset < self._surely_below:
+            recorded = self.fold.feed(offset, key, value, timestamp_ms)
+            if recorded is not None and not self.cut.takes_in(offset, key or b"", recorded.meta):
+                self._begin_again()
+                raise Misled
+            return True
         parsed = parse_event_key(key) if key is not None else None
         if parsed is not None and value is not None and parsed[2] == self.fold.highest_term:
             meta = self.meta_of(value)
@@ -124,6 +143,7 @@ class PartitionReplay:
         """The cut moves: read on from where it stood, up to there."""
         self.cut.move(position)
         self.bounds, self.done = bounds, False
+        self._surely_below = 0
 
     def states(self) -> Iterator[tuple[bytes, Any]]:
         """Id and aggregate, in the order of the ids' bytes. An aggregate is one's own only until the next."""
@@ -141,6 +161,23 @@ class PartitionReplay:
 
     def _exists(self, key: bytes) -> bool:
         return key in self.fold.live or self.fold.states.hydrate(key) is not None
+
+    def _look_where_it_matters(self) -> None:
+        """Which events are surely asked for, so that they are folded without being looked at before: not those that a fold
+        from a checkpoint may not return, and none by time whose record is not well before it."""
+        bound = self.cut.bound
+        if self.fold.only is not None or bound.event is not None:
+            return
+        self._surely_after = -1 if self.checkpoint is None else self.checkpoint.checkpoint.seen.offset
+        self._surely_below = inf if bound.position is None else bound.position
+        self._surely_before_ms = inf if bound.time_us is None else bound.time_us // 1000 - _CLOCK_SLACK_MS
+
+    def _begin_again(self) -> None:
+        """With every event looked at: a record's timestamp was not its event's hybrid time."""
+        fold = self.fold
+        self.fold = PartitionFold(fold.aggregate, fold.catalog, fold.only, fold.start, fold.stored)
+        self.cut = PartitionCut(self.cut.bound)
+        self._surely_below = 0
 
     def _stand_at(self, position: Position) -> None:
         asked = self.cut.bound.position

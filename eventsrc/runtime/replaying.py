@@ -31,7 +31,7 @@ from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Position
 from eventsrc.model.snapshot import StoredCheckpoint
 from eventsrc.runtime.causes import CauseSearch
-from eventsrc.runtime.partition_replay import DecodingOnce, PartitionReplay
+from eventsrc.runtime.partition_replay import DecodingOnce, Misled, PartitionReplay
 from eventsrc.runtime.reading import check_partition_count
 from eventsrc.runtime.settings import Settings
 from eventsrc.runtime.starting_points import CheckpointStarts, topic_ids
@@ -245,6 +245,8 @@ class _Replay:
             try:
                 if not left[place].take(offset, key, value, timestamp_ms):
                     self._reader.stop(place)
+            except Misled:
+                self._reader.start(place, left[place].start, left[place].bounds.stable_end)
             except LogInconsistent as error:
                 raise LogInconsistent(f"{place.topic}/{place.partition}: {error}") from error
             if number % _RECORDS_BETWEEN_LOOKS == 0:

@@ -21,6 +21,7 @@ from eventsrc.runtime.replaying import Replayed, replay
 from eventsrc.runtime.settings import Settings
 from tests.harness import travel_model
 from tests.harness.applications import load_application
+from tests.harness.brokers import wait_led
 from tests.harness.collect import Reader
 from tests.harness.travel_model import Event, closed_cut, fold
 from tests.harness.wire import Schemas
@@ -125,5 +126,5 @@ def make_world(kafka: str, name: str, directory: Path) -> World:
     app = load_application(
         "tests.harness.travel", EVENTSRC_TEST_PIPELINE=name, EVENTSRC_TEST_PARTITIONS=str(PARTITIONS)
     )
-    create_topics(app.pipeline, kafka)
+    wait_led(kafka, create_topics(app.pipeline, kafka).created)
     return World(name, kafka, directory, app, WrittenLog(app.pipeline, kafka))

@@ -31,6 +31,7 @@ class WrittenLog:
             {"bootstrap.servers": bootstrap_servers, "transactional.id": f"written-{uuid.uuid4()}", "linger.ms": 5}
         )
         self._producer.init_transactions(30)
+        self.timestamp_ms: int | None = None  # of every record, instead of its event's time
         self._sequences: dict[tuple[str, str], int] = defaultdict(int)
         self._terms: dict[tuple[str, int], int] = {}
         self._commands = 0
@@ -54,7 +55,8 @@ class WrittenLog:
             write = self._catalog.event_writer(kind, type(event))
             value = write(command_id, None, cause, self._commands, index, len(events), time_us, bytes(8), event)
             key = event_key(id.encode(), sequence, self._terms[aggregate, number])
-            self._producer.produce(topic, value, key, number, timestamp=time_us // 1000)
+            timestamp_ms = time_us // 1000 if self.timestamp_ms is None else self.timestamp_ms
+            self._producer.produce(topic, value, key, number, timestamp=timestamp_ms)
         return self.event_id(aggregate, id)
 
     def event_id(self, aggregate: str, id: str) -> bytes:

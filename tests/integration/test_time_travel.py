@@ -34,6 +34,15 @@ def test_a_time_means_the_smallest_closed_cut_that_holds_everything_up_to_it(wor
     assert moved > 0
 
 
+@pytest.mark.parametrize("timestamp_ms", [1, BEGIN_US // 1000 + 10_000_000])
+def test_the_time_of_an_event_is_the_one_in_its_meta_whatever_its_record_says(world: World, timestamp_ms: int) -> None:
+    world.log.timestamp_ms = timestamp_ms
+    write_at_random(world, 9, commands=80)
+    for time_us in (BEGIN_US + 10_000, BEGIN_US + 40_000):
+        replayed = world.replay(AtTime(time_us))
+        expect(world, replayed, lambda each, until=time_us: each.time <= until)  # type: ignore[misc]  # a default binds it
+
+
 def test_positions_mean_the_smallest_closed_cut_too(world: World) -> None:
     write_at_random(world, 3)
     log = world.events()
@@ -188,6 +197,9 @@ def test_a_moved_cut_says_by_how_much_and_why(world: World) -> None:
     assert "3 events, 2 aggregates, cut closed at" in shown
     assert "(2 events later than asked: 2 effects of earlier causes)" in shown
     assert "digest " in shown
+    assert f"until @basket/0:0 ({2 * PARTITIONS - 1} partitions not named: to the end)" in world.run(
+        "replay", "--until", "@basket/0:0"
+    )
     timeline = world.run("log", "Basket", "tea", "--diff").splitlines()
     assert 'owner "" -> "tea", total 0 -> 1, items.a (none) -> 1, history + "+a"' in timeline[0]
     assert 'items.b (none) -> 2, history + "+b"' in timeline[1]

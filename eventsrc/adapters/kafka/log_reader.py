@@ -45,7 +45,9 @@ class LogReader:
 
     def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str] | None = None) -> None:
         self._bootstrap_servers = bootstrap_servers
-        self._ends: dict[TopicPlace, Position] = {}
+        self._ends: dict[tuple[str, int], Position] = {}
+        self._places: dict[tuple[str, int], TopicPlace] = {}
+        self._restarted: set[TopicPlace] = set()
         self._consumer = Consumer(
             {
                 "fetch.wait.max.ms": 10,
@@ -85,10 +87,13 @@ class LogReader:
         }
 
     def start(self, place: TopicPlace, position: Position, end: Position) -> None:
-        """Read it from there up to `end`, which is at most a last stable offset seen before."""
+        """Read it from there up to `end`, which is at most a last stable offset seen before. From there again if it was
+        being read."""
+        if place in self._ends:
+            self._restarted.add(place)
         self.stop(place)
         if position < end:
-            self._ends[place] = end
+            self._ends[place], self._places[place] = end, place
             self._consumer.incremental_assign([TopicPartition(*place, position)])
 
     def stop(self, place: TopicPlace) -> None:
@@ -103,18 +108,22 @@ class LogReader:
         """
         heard = time.monotonic()
         while self._ends:
+            self._restarted.clear()
             messages = self._consumer.consume(1, _POLL_S)
             if messages:
                 messages += self._consumer.consume(_BATCH, 0)
                 heard = time.monotonic()
             elif time.monotonic() - heard > _STALL_S:
-                stuck = ", ".join(f"{place.topic}/{place.partition}" for place in self._ends)
+                stuck = ", ".join(f"{topic}/{partition}" for topic, partition in self._ends)
                 raise Unreachable(f"Kafka sent nothing for {_STALL_S:g} s while {stuck} was being read")
             for message in messages:
-                place = TopicPlace(message.topic() or "", message.partition() or 0)
-                end = self._ends.get(place)
+                key = message.topic(), message.partition()
+                end = self._ends.get(key)  # type: ignore[arg-type]  # a consumed message has both
                 if end is None:
                     continue  # stopped: these had been fetched already
+                place = self._places[key]  # type: ignore[index]  # as above
+                if self._restarted and place in self._restarted:
+                    continue
                 error = message.error()
                 offset = message.offset() or 0
                 if error is None:

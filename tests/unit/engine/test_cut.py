@@ -85,6 +85,20 @@ def test_causes_are_kept_and_a_moved_cut_counts_what_it_takes_in() -> None:
     assert cut.causes == {b"x" * 16, b"y" * 16}
 
 
+def test_events_that_were_folded_unseen_are_followed_alike() -> None:
+    events = [meta(1, 0, 2), meta(2, 1, 2, b"x" * 16), meta(3), meta(4)]
+    looked, unseen = (PartitionCut(Bound(time_us=3)) for _ in range(2))
+    for number, each in enumerate(events[:3]):
+        assert looked.admits(number, b"a@b", number + 1, each)
+        assert unseen.takes_in(number, b"a@b@%d#0" % (number + 1), each)
+    assert looked == unseen
+    assert not looked.admits(3, b"a@b", 4, events[3])
+    assert not unseen.takes_in(3, b"a@b@4#0", events[3])
+    half = PartitionCut(Bound(time_us=9))
+    half.takes_in(0, b"a@b@1#0", events[0])
+    assert not half.is_passed(1, 10)
+
+
 def test_a_reader_of_one_id_learns_from_others_that_the_cut_is_passed_but_not_within_its_command() -> None:
     cut = PartitionCut(Bound(time_us=150))
     assert not cut.is_passed(10, 150)
