@@ -1,0 +1,142 @@
+"""Where an aggregate's state is: live, encoded since, or as a checkpoint stored it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eventsrc.codec.blocks import entry, entry_sequence, split_entry
+from eventsrc.engine.states import States
+from eventsrc.errors import EncodingError, SnapshotDamaged
+from tests.unit.engine.shop import ACCOUNT, BASKET, catalog
+from tests.unit.engine.stored import account_entry, runs_of
+
+
+def states(*runs: dict[bytes, bytes]) -> States:
+    return States(ACCOUNT, catalog, runs_of(*runs) if runs else None)
+
+
+def hydrated(of: States, key: bytes) -> Any:
+    """It exists."""
+    found = of.hydrate(key)
+    assert found is not None
+    return found
+
+
+def live_account(of: States, key: bytes, balance: int, sequence: int = 1, memory: bytes = b"") -> None:
+    account = ACCOUNT.new(key)
+    account.balance, account._eventsrc_sequence, account._eventsrc_memory = balance, sequence, memory
+    of.live[key] = account
+
+
+def test_what_was_never_stored_does_not_exist() -> None:
+    assert states().hydrate(b"a") is None
+    assert states({b"b": account_entry(1, 5)}).hydrate(b"a") is None
+
+
+def test_a_stored_aggregate_is_live_from_its_hydration_on_with_all_it_remembers() -> None:
+    of = states({b"a": account_entry(3, 5, b"memory")})
+    account = hydrated(of, b"a")
+    assert of.live == {b"a": account}
+    assert (account.id, account.balance, account.sequence, account._eventsrc_memory) == ("a", 5, 3, b"memory")
+
+
+def test_the_newest_run_that_has_it_counts() -> None:
+    of = states({b"a": account_entry(1, 5), b"b": account_entry(1, 6)}, {b"a": account_entry(2, 7)})
+    assert (hydrated(of, b"a").balance, hydrated(of, b"b").balance) == (7, 6)
+
+
+@pytest.mark.parametrize(
+    "encoded", [entry(1, b"", b"\xff\xff"), entry(1, b"", account_entry(1, 5)[12:] + b"x"), b"short"]
+)
+def test_what_cannot_be_read_is_damage_and_never_a_new_aggregate(encoded: bytes) -> None:
+    of = states({b"a": encoded})
+    for _ in range(2):
+        with pytest.raises(SnapshotDamaged):
+            of.hydrate(b"a")
+    assert of.live == {}
+
+
+def test_a_live_state_is_encoded_as_it_is_now() -> None:
+    of = states({b"a": account_entry(1, 5)})
+    hydrated(of, b"a").balance = 8
+    of.live[b"a"]._eventsrc_sequence = 2
+    assert of.encoded(b"a") == entry(2, b"", split_entry(of.encoded(b"a"))[2])
+    assert hydrated(states({b"a": of.encoded(b"a")}), b"a").balance == 8
+
+
+def test_a_stored_state_is_passed_on_as_it_is_without_hydrating_it() -> None:
+    encoded = account_entry(4, 5, b"memory")
+    of = states({b"a": encoded})
+    assert (of.encoded(b"a"), of.live) == (encoded, {})
+
+
+def test_a_state_that_does_not_exist_cannot_be_encoded() -> None:
+    with pytest.raises(AssertionError, match="no aggregate b'a'"):
+        states().encoded(b"a")
+
+
+def test_cooled_aggregates_are_newer_than_stored_ones_and_come_back() -> None:
+    of = states({b"a": account_entry(1, 5)})
+    hydrated(of, b"a").balance = 8
+    assert of.cool(10, ()) == 1
+    assert of.live == {}
+    assert hydrated(of, b"a").balance == 8
+    assert of.cool(10, ()) == 1
+    assert split_entry(of.encoded(b"a"))[0] == 1
+
+
+def test_those_that_have_been_live_longest_cool_first_and_pinned_ones_never() -> None:
+    of = states()
+    for key in (b"a", b"b", b"c", b"d"):
+        live_account(of, key, 1)
+    assert of.cool(3, {b"b"}) == 2
+    assert list(of.live) == [b"b", b"d"]
+    assert of.cool(9, {b"b", b"d"}) == 0
+
+
+def test_a_cooled_dict_keeps_its_order() -> None:
+    of = States(BASKET, catalog)
+    basket = of.live[b"a"] = BASKET.new(b"a")
+    basket.tags = {"z": [], "a": ["1"], "m": []}
+    of.cool(1, ())
+    assert list(hydrated(of, b"a").tags) == ["z", "a", "m"]
+
+
+def test_what_cannot_be_encoded_stays_live_behind_the_others() -> None:
+    of = states()
+    live_account(of, b"a", 2**70)
+    live_account(of, b"b", 1)
+    assert of.cool(1, ()) == 0
+    assert list(of.live) == [b"b", b"a"]
+    assert of.cool(1, ()) == 1
+    with pytest.raises(EncodingError, match="64 bits"):
+        of.encoded(b"a")
+
+
+def test_keys_name_each_aggregate_once_wherever_it_is() -> None:
+    of = states(
+        {b"a": account_entry(1, 1), b"b": account_entry(1, 1)}, {b"b": account_entry(2, 1), b"c": account_entry(1, 1)}
+    )
+    of.hydrate(b"b")
+    live_account(of, b"d", 1)
+    of.cool(1, ())
+    assert sorted(of.keys()) == [b"a", b"b", b"c", b"d"]
+
+
+def test_keys_may_be_read_while_aggregates_move() -> None:
+    """As a checkpoint does, in slices; what exists when it begins is all in it, each once."""
+    of = states({b"%d" % number: account_entry(1, number) for number in range(20)})
+    live_account(of, b"new", 1)
+    seen = []
+    for key in of.keys():  # noqa: SIM118 - not a dictionary
+        seen.append(key)
+        if (moving := b"%d" % (len(seen) % 20)) not in of.live:
+            of.hydrate(moving)
+        if len(seen) % 3 == 0:
+            of.cool(5, ())
+        live_account(of, b"later%d" % len(seen), 1)
+    assert sorted(set(seen)) == sorted(seen)
+    assert set(seen) >= {b"%d" % number for number in range(20)} | {b"new"}
+    assert all(entry_sequence(of.encoded(key)) == 1 for key in seen)
