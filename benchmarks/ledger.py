@@ -1,8 +1,9 @@
 """The ledger workload as an application: commands Deposit and Withdraw over accounts, one event per command.
 
 Command i of N over K accounts: amount = 7919 i mod 1000, withdraw where (2654435761 i >> 7) mod 5 = 0, a memo of 16
-characters. A withdrawal may overdraw. `bench_poisoned` is the same pipeline under another name: its commands are
-poisoned by a share that the load chooses (memo "poison"), on which the handler raises.
+characters. A withdrawal may overdraw. A share of the commands that the load chooses is poisoned: on that memo the
+handler raises. A benchmark names the pipeline and the settings it is about by LEDGER_* in the environment; the others
+are the defaults.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from eventsrc import Pipeline, apply, handle
 
 POISON = "poison----------"
 
-pipeline = Pipeline(os.environ.get("LEDGER_PIPELINE", "ledger"), handler_attempts=3)
+pipeline = Pipeline(
+    os.environ.get("LEDGER_PIPELINE", "ledger"),
+    handler_attempts=3,
+    recovery_time_objective=os.environ.get("LEDGER_OBJECTIVE", "2s"),
+    checkpoint_interval=os.environ.get("LEDGER_CHECKPOINT_INTERVAL", "60s"),
+)
 
 
 @pipeline.command

@@ -1,9 +1,12 @@
-"""What stands outside the systems under test: the generator of commands, and the monitor that counts what comes out."""
+"""What stands outside the systems under test: the generator of commands, and the monitor that counts what comes out.
+
+`python -m benchmarks.load BOOTSTRAP COMMANDS ACCOUNTS SEED POISON [--in-turn] [--per-second N]` writes such a load.
+"""
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,18 +22,21 @@ IDLE_LIMIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`poison`: share of commands whose handler raises."""
+    """`poison`: share of commands whose handler raises. `in_turn`: command i is of account i mod `accounts`, not of one
+    drawn at random. `per_second`: so many and no faster, stamped as they are sent; None: as fast as they are written."""
 
     commands: int
     accounts: int
     seed: int = 1
     poison: float = 0.0
+    in_turn: bool = False
+    per_second: int | None = None
 
     def __iter__(self) -> Iterator[tuple[bytes, ledger.Deposit | ledger.Withdraw]]:
         chosen = random.Random(self.seed)
         every = round(1 / self.poison) if self.poison else 0
         for i in range(self.commands):
-            key = b"a%07d" % chosen.randrange(self.accounts)
+            key = b"a%07d" % (i % self.accounts if self.in_turn else chosen.randrange(self.accounts))
             amount = 7919 * i % 1000
             if every and i % every == 0:
                 yield key, ledger.Deposit(amount, ledger.POISON)
@@ -41,14 +47,15 @@ class Load:
 
 
 def produce(bootstrap_servers: str, topic: str, partitions: int, load: Load) -> None:
-    """Write every command, in order, before anything is measured."""
+    """Write every command, in order."""
     catalog = Catalog(ledger.pipeline, None)
     aggregate = ledger.pipeline.aggregates["account"]
     write = {cls: catalog.command_writer(aggregate, cls) for cls in (ledger.Deposit, ledger.Withdraw)}
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 20, "enable.idempotence": True})
-    now_us = time.time_ns() // 1000
-    for key, command in load:
-        value = write[type(command)](random_command_id(), None, None, now_us, None, command)
+    producer = Producer(
+        {"bootstrap.servers": bootstrap_servers, "linger.ms": 20, "enable.idempotence": True, "log_level": 3}
+    )
+    for key, command in _paced(load):
+        value = write[type(command)](random_command_id(), None, None, time.time_ns() // 1000, None, command)
         while True:
             try:
                 producer.produce(topic, value, key, murmur2(key, partitions))
@@ -57,6 +64,14 @@ def produce(bootstrap_servers: str, topic: str, partitions: int, load: Load) -> 
                 producer.poll(0.05)
     if producer.flush(60):
         raise RuntimeError(f"not every command reached {topic}")
+
+
+def _paced(load: Load) -> Iterator[tuple[bytes, ledger.Deposit | ledger.Withdraw]]:
+    began_s = time.monotonic()
+    for number, each in enumerate(load):
+        if load.per_second is not None:
+            time.sleep(max(0.0, began_s + number / load.per_second - time.monotonic()))
+        yield each
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +132,18 @@ def _is_record(message: Message) -> bool:
     return not (isinstance(key, bytes) and key.startswith(b"\0"))
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bootstrap_servers")
+    for name, kind in (("commands", int), ("accounts", int), ("seed", int), ("poison", float)):
+        parser.add_argument(name, type=kind)
+    parser.add_argument("--in-turn", action="store_true")
+    parser.add_argument("--per-second", type=int)
+    given = parser.parse_args()
+    load = Load(given.commands, given.accounts, given.seed, given.poison, given.in_turn, given.per_second)
+    topic = f"{ledger.pipeline.name}.account.commands"
+    produce(given.bootstrap_servers, topic, ledger.pipeline.settings.partitions, load)
+
+
 if __name__ == "__main__":
-    produce(
-        sys.argv[1],
-        f"{ledger.pipeline.name}.account.commands",
-        ledger.pipeline.settings.partitions,
-        Load(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])),
-    )
+    main()

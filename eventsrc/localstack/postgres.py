@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,14 +51,15 @@ _SETTINGS = {
 
 
 class PostgresServer:
-    """A server whose data is kept below `directory`.
+    """A server whose data is kept below `directory`; `settings` go before those of development.
 
     Run by root, it runs as `postgres` or `nobody`; where that account cannot enter `directory`, the data is kept in
     /var/tmp under a name made from it. Start it from the main thread: it ends with the thread that started it (Linux).
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
         self.directory = directory.absolute()
+        self._settings = {**_SETTINGS, **(settings or {})}
         self.log = self.directory / "postgres.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.version = ""
@@ -93,7 +95,7 @@ class PostgresServer:
         _remove_stale_pid_file(data)
         keep_log_short(self.log)
         mark = self.log.stat().st_size if self.log.exists() else 0
-        settings = {**_SETTINGS, "unix_socket_directories": str(self._socket_directory)}
+        settings = {**self._settings, "unix_socket_directories": str(self._socket_directory)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(binaries / "postgres"), "-D", str(data), *options]
         self.process = spawn(command, self.log, signal.SIGINT, account=account, environ=_environment(), directory="/")
