@@ -35,7 +35,7 @@ class LogLines(logging.Handler):
 
 
 def transactional(
-    bootstrap_servers: str, transactional_id: str, lines: LogLines | None = None, **config: str | int
+    bootstrap_servers: str, transactional_id: str, lines: logging.Handler | None = None, **config: str | int
 ) -> Producer:
     """A producer whose `init_transactions` has run: whoever held the id before is fenced. Underscores are dots."""
     settings: dict[str, Any] = {

@@ -14,12 +14,20 @@ LATE_OFFSETS = (
 )
 LOST_CONNECTION = "FAIL [rdkafka#producer-1] [thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1: Disconnected (after 12 ms)"
 METADATA_ALONE = "FAIL [rdkafka#producer-1] [thrd:127.0.0.1:9092/bootstrap]: 127.0.0.1:9092/bootstrap: Disconnected"
+FORMERLY_BOOTSTRAP = "FAIL [rdkafka#producer-1] [thrd:127.0.0.1:9092/bootstrap]: 127.0.0.1:9092/1: Disconnected"
 ORDINARY = "GETPID [rdkafka#producer-1] [thrd:main]: Failed to acquire idempotence PID: Coordinator load in progress"
 
 
 @pytest.mark.parametrize(
     ("line", "suspect"),
-    [(LATE_END, True), (LATE_OFFSETS, True), (LOST_CONNECTION, True), (METADATA_ALONE, False), (ORDINARY, False)],
+    [
+        (LATE_END, True),
+        (LATE_OFFSETS, True),
+        (LOST_CONNECTION, True),
+        (FORMERLY_BOOTSTRAP, True),
+        (METADATA_ALONE, False),
+        (ORDINARY, False),
+    ],
 )
 def test_a_request_that_may_still_be_on_its_way_makes_the_producer_suspect(line: str, suspect: bool) -> None:
     watch = EndTransactionWatch("one")
