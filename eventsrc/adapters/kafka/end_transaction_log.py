@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 
 _SIGNS = ("FAIL", "REQTMOUT")
-_NEVER_TRANSACTIONAL = "/bootstrap: "  # a connection for metadata alone; a thread may keep that name, with "]" behind it
+_NEVER_TRANSACTIONAL = "/bootstrap: "  # for metadata alone; a thread may keep that name, with "]" behind it
 
 
 class EndTransactionWatch(logging.Handler):
