@@ -10,7 +10,7 @@ import typer
 
 from eventsrc.cli.errors import EXIT_FAILURE, UsageError
 from eventsrc.cli.finding import find_aggregate
-from eventsrc.cli.render import columns, dump, local_time, printable
+from eventsrc.cli.render import dump, local_time, printable
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.times import MOMENTS, moment_text
 from eventsrc.model.moments import AtPositions, parse_moment
@@ -118,10 +118,11 @@ def summary_text(replayed: Replayed, digest: str) -> str:
     last = replayed.last_time
     closed = "cut is empty" if last is None else f"cut closed at {local_time(_moment(last))}"
     lines = [
-        f"  until {moment_text(replayed.until)}{_unnamed(replayed)}, {_started(replayed)}",
+        f"  until {moment_text(replayed.until)}{_unnamed(replayed)}",
+        f"  {_started(replayed)}",
         f"  {replayed.events:,} events, {replayed.aggregates:,} aggregates, {closed}{_moved(replayed)}",
         f"  digest {digest}",
-        columns(([place, f"{position:,}"] for place, position in replayed.cut.items()), indent="  cut  "),
+        f"  cut @{','.join(f'{place}:{position}' for place, position in replayed.cut.items())}",
     ]
     return "\n".join(lines)
 

@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.adapters.kafka.log_reader import LogReader
-from eventsrc.codec.keys import parse_event_key
+from eventsrc.codec.framing import MARKER
+from eventsrc.codec.keys import is_control_key, parse_event_key
 from eventsrc.model.identity import event_id, event_id_text
 from eventsrc.model.position import Position
 from eventsrc.model.recorded import EventMeta
@@ -83,10 +84,20 @@ class CauseSearch:
         events = {place: _Events(each, term=None) for place, each in started.items()}
         causes = set()
         for place, offset, key, value, _ in self._reader.records() if started else ():
+            if value is None or not (_names_a_cause(value) or is_control_key(key or b"")):
+                continue
             event = events[place].read(offset, key, value)
             if event is not None and event[1].causation_id is not None:
                 causes.add(event[1].causation_id)
         return causes
+
+
+def _names_a_cause(value: bytes) -> bool:
+    """Whether an event may name one, by the bytes before its meta's third field: framing, an id of 16 bytes, an optional one.
+    Most do not, and decoding each to learn that would cost more than all the rest."""
+    if not value.startswith(MARKER) or len(value) < 44:
+        return True
+    return value[43 if value[26] else 27] != 0
 
 
 class _Events:

@@ -121,7 +121,11 @@ def test_digests_agree_across_processes_seeds_and_starting_points(kept: Kept) ->
     assert runs[0] == runs[1] == runs[2]
     shown = kept.world.run("replay", "--until", until, DATABASE_URL=kept.database_url)
     assert f"nearest checkpoints: {2 * PARTITIONS} of {2 * PARTITIONS}, " in shown
-    assert json.loads(runs[0])["digest"] in shown
+    said = json.loads(runs[0])
+    assert said["digest"] in shown
+    typed = next(line.split("cut ")[1] for line in shown.splitlines() if line.startswith("  cut @"))
+    again = json.loads(kept.world.run("replay", "--until", typed, "--json", DATABASE_URL=kept.database_url))
+    assert {**again, "until": until} == said
 
 
 def test_one_id_from_a_checkpoint(kept: Kept) -> None:
