@@ -95,9 +95,10 @@ class CauseSearch:
 def _names_a_cause(value: bytes) -> bool:
     """Whether an event may name one, by the bytes before its meta's third field: framing, an id of 16 bytes, an optional one.
     Most do not, and decoding each to learn that would cost more than all the rest."""
-    if not value.startswith(MARKER) or len(value) < 44:
+    if not value.startswith(MARKER) or len(value) < 28:
         return True
-    return value[43 if value[26] else 27] != 0
+    at = 43 if value[26] else 27
+    return len(value) <= at or value[at] != 0
 
 
 class _Events:
