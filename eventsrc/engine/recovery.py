@@ -21,8 +21,8 @@ logger = logging.getLogger("eventsrc.engine")
 def first_position(fetched: StableOffsetFetched) -> Position:
     """What our barrier commits again: the group's offset; at a pipeline's first start, the log start.
 
-    Where the group's offset is lost but events exist, 0: the events will say where to go on, and if commands below the log
-    start turn out to be missing, every later start finds that offset below the log start and halts as well."""
+    Where the group's offset is lost but events exist, 0: the events or the checkpoint will say where to go on, at this start
+    and, if no command comes in between, at every later one."""
     if fetched.committed is not None:
         return fetched.committed
     return Position(0) if fetched.events_end else fetched.log_start
@@ -35,12 +35,6 @@ def verify_stable_offset(ownership: Ownership, ids: TopicIds) -> None:
     committed = ownership.committed
     if committed is None:
         return
-    if committed < ownership.log_start:
-        raise LogInconsistent(
-            f"commands from offset {committed} to {ownership.log_start - 1} were deleted before they were processed "
-            "(retention). If they may be lost, move the group on: kafka-consumer-groups.sh --reset-offsets --to-earliest "
-            "while no worker runs"
-        )
     if committed > ownership.log_end:
         raise LogInconsistent(
             f"the group has processed commands up to offset {committed}, but their topic ends at {ownership.log_end}: it was "
@@ -51,19 +45,14 @@ def verify_stable_offset(ownership: Ownership, ids: TopicIds) -> None:
 def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> Position:
     """After our own barrier was read: max(committed offset, highest source offset in the events + 1, the checkpoint's).
 
-    Raises LogInconsistent where the events topic is not the one earlier owners wrote to.
+    Raises LogInconsistent where the events topic is not the one earlier owners wrote to, or where commands are gone: not
+    before, as what the group forgot, or a copy of it has wrong, may be known here.
     """
     _same_log(ownership, fold, ids)
     position = ownership.resume_from
     known = Position(0) if fold.start is None else fold.start.commands_position
     if fold.highest_source is not None:
         known = max(known, Position(fold.highest_source + 1))
-    if ownership.committed is None and 0 < known < ownership.log_start:
-        raise LogInconsistent(
-            f"the group's committed offset is missing, commands are known to be processed up to offset {known - 1}, and those "
-            f"from there to offset {ownership.log_start - 1} were deleted (retention): whether they were processed is not "
-            "known. If they may be lost, restart this worker: commands resume at the log start"
-        )
     if known > position:
         logger.warning(
             "partition %s: the committed offset was %s, but commands are known to be processed up to offset %d (an operator's "
@@ -71,12 +60,27 @@ def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) ->
             ownership.key, "missing" if ownership.committed is None else ownership.committed, known - 1,
         )  # fmt: skip
         position = known
+    reached = known if ownership.committed is None and known else position
+    if reached < ownership.log_start:
+        raise LogInconsistent(_deleted(ownership, reached))
     if position > ownership.log_end:
         raise LogInconsistent(
             f"commands were processed up to offset {position - 1}, but the commands topic ends at {ownership.log_end}: it was "
             "truncated or deleted and made anew. Stop the workers; restore the topic, or start under another pipeline name"
         )
     return position
+
+
+def _deleted(ownership: Ownership, position: Position) -> str:
+    missing = f"commands from offset {position} to {ownership.log_start - 1} were deleted"
+    if ownership.committed is None:
+        found = f"the group's committed offset is missing, and {missing} (retention): whether they were processed is not known"
+    else:
+        found = f"{missing} before they were processed (retention)"
+    return (
+        f"{found}. If they may be lost, move the group on: kafka-consumer-groups.sh --reset-offsets --to-earliest while no "
+        "worker runs"
+    )
 
 
 def _same_topics(ownership: Ownership, ids: TopicIds) -> None:

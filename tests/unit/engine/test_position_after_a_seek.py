@@ -50,7 +50,7 @@ def test_within_a_stream_a_gap_is_a_marker() -> None:
 def test_a_lost_offset_with_events_is_committed_as_zero(
     committed: int | None, events_end: int | None, position: int
 ) -> None:
-    """Below the log start, if commands are missing there: then every later start halts too."""
+    """It says nothing of what was processed: the events or a checkpoint do, at this start and at every later one."""
     fetched = StableOffsetFetched(
         PartitionKey("account", 0),
         1,
