@@ -101,16 +101,7 @@ class PostgresSnapshots:
 
     def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
         for batch in _batches(segments):
-            with self._working(f"reading {len(batch)} segments") as connection:
-                ids = [segment.id for segment in batch]
-                found = dict(connection.execute(compiled.BLOCKS, {"ids": ids}, binary=True).fetchall())
-            for segment in batch:
-                block = found.get(segment.id)
-                if block is None:
-                    raise SnapshotDamaged(f"segment {segment.id} is missing", segment.id)
-                if len(block) != segment.size_bytes or zlib.crc32(block) != segment.crc:
-                    raise SnapshotDamaged(f"segment {segment.id} has other bytes than were written", segment.id)
-                yield block
+            yield from self._read_batch(batch)
 
     # ---- writing
 
@@ -161,6 +152,25 @@ class PostgresSnapshots:
 
     def _of(self, key: PartitionKey) -> dict[str, Any]:
         return {"pipeline": self._pipeline, "aggregate": key.aggregate, "partition": key.number}
+
+    def _read_batch(self, batch: Sequence[Segment]) -> Iterator[bytes]:
+        ids = [segment.id for segment in batch]
+        try:
+            with self._working(f"reading {len(batch)} segments") as connection:
+                found = dict(connection.execute(compiled.BLOCKS, {"ids": ids}, binary=True).fetchall())
+        except SnapshotDamaged as damage:
+            if len(batch) == 1:
+                raise SnapshotDamaged(f"segment {ids[0]}: {damage}", ids[0]) from damage
+            for segment in batch:
+                yield from self._read_batch([segment])
+            return
+        for segment in batch:
+            block = found.get(segment.id)
+            if block is None:
+                raise SnapshotDamaged(f"segment {segment.id} is missing", segment.id)
+            if len(block) != segment.size_bytes or zlib.crc32(block) != segment.crc:
+                raise SnapshotDamaged(f"segment {segment.id} has other bytes than were written", segment.id)
+            yield block
 
     def _copied(
         self, connection: PatientConnection, key: PartitionKey, term: int, blocks: Iterable[bytes]
