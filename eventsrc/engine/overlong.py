@@ -2,7 +2,8 @@
 
 A worker that has not polled for `max_poll_interval` is given up by its group: the batch is refused, the worker joins anew
 and reads the same command again, for ever. Which command it is costs the hot path nothing to know: a batch takes nothing
-more once `transaction_interval` is over, so it is the last one of a batch that took so long.
+more once `transaction_interval` is over, so it is the last one of a batch that took so long. Each worker counts for
+itself: a command may hold up each of several in turn, that often.
 """
 
 from __future__ import annotations
