@@ -119,11 +119,23 @@ class GroupMembership:
         place = self._place(key, position)
         self._sought[key] = position
         try:
-            self.consumer.seek(place)
+            self._seek(place)
             self.consumer.resume([place])
             self._opened.add(key)
         except KafkaException as exception:
             self._on_partition_error(key, f"seeking the commands topic to offset {position}: {exception.args[0].str()}")
+
+    def _seek(self, place: TopicPartition) -> None:
+        """Raises KafkaException."""
+        try:
+            self.consumer.seek(place)
+        except KafkaException as exception:
+            if exception.args[0].code() != KafkaError._STATE:
+                raise
+            # It was assigned at offset 0, which retention has deleted. Where the client has found out before this, it has
+            # stopped reading the partition and takes no seek: it is told again that the partition is ours.
+            self.consumer.incremental_unassign([place])
+            self.consumer.incremental_assign([place])
 
     def pause(self, key: PartitionKey) -> None:
         """Fetch nothing more of it for now."""
