@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from eventsrc.codec.blocks import StoredRuns
@@ -12,41 +11,42 @@ from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import CommandPlace, PartitionKey
 from eventsrc.engine.records import ConsumedRecord
+from eventsrc.frozen import frozen
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import Checkpoint, FoldedBy, StoredCheckpoint
 
 # ---- inputs
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assigned:
     """The group gave us these partitions. They are paused and their fetch position is the end."""
 
     partitions: tuple[PartitionKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revoking:
     """The group will take these partitions; the polling thread is inside the callback and may still commit."""
 
     partitions: tuple[PartitionKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revoked:
     """These partitions are no longer ours, and no transaction of ours that touches them is open."""
 
     partitions: tuple[PartitionKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lost:
     """These partitions were ours and may already be another's: nothing may be committed for them."""
 
     partitions: tuple[PartitionKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StableOffsetFetched:
     """No earlier owner can commit anything for this partition any more. `committed` is None where the group never
     committed one; `log_start` and `log_end` are of the commands partition, `events_start` and
@@ -63,7 +63,7 @@ class StableOffsetFetched:
     events_end: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TakeoverRefused:
     """The partition cannot be taken over, for a reason that repeating does not mend."""
 
@@ -72,7 +72,7 @@ class TakeoverRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogRefused:
     """The partition cannot go on, for a reason seen outside the engine: its topic cannot be read, or (`for_good`) is
     another one than this worker started with."""
@@ -82,7 +82,7 @@ class LogRefused:
     for_good: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandsPolled:
     """`metadata`: the group metadata read on the polling thread right after the poll."""
 
@@ -90,14 +90,14 @@ class CommandsPolled:
     metadata: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventsPolled:
     """Records of events partitions being recovered, in offset order."""
 
     records: Mapping[PartitionKey, Sequence[ConsumedRecord]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransactionCommitted:
     """`last_offsets`: of the last record per events partition, from delivery reports. `producer_suspect`: a late copy
     of the commit request may still reach the broker."""
@@ -107,7 +107,7 @@ class TransactionCommitted:
     producer_suspect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransactionAborted:
     """It is known to have had no effect."""
 
@@ -116,7 +116,7 @@ class TransactionAborted:
     producer_usable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransactionInDoubt:
     """Whether it had effect is not known; the producer must be replaced. `timed_out`: it outlived the transaction timeout."""
 
@@ -125,22 +125,22 @@ class TransactionInDoubt:
     timed_out: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProducerReady:
     """A producer holds the transactional id; whatever its predecessor left open is decided."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ticked:
     """Time has passed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoopTurned:
     """The loop has a moment to spare between two batches."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SnapshotLoaded:
     """What the snapshot store has for a partition that is being taken over: the newest usable checkpoint with its states,
     or None. `head`: the head row's checkpoint, `claimed` under our term. `refused`: a line for each newer one that cannot
@@ -157,7 +157,7 @@ class SnapshotLoaded:
     took_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SnapshotClaimRefused:
     """The head row has a term above ours: this log has a later owner, or was truncated."""
 
@@ -166,7 +166,7 @@ class SnapshotClaimRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckpointWritten:
     """It is the head. `attempt` is None for one that the writer made of `replaces` by merging segments."""
 
@@ -177,7 +177,7 @@ class CheckpointWritten:
     replaces: uuid.UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckpointFailed:
     """It is void. `superseded`: the head is not what we extend. `attempt` is None where an older one turned out to be damaged:
     nothing can be extended."""
@@ -188,14 +188,14 @@ class CheckpointFailed:
     superseded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckpointRequested:
     """An operator wants one of this partition now."""
 
     partition: PartitionKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShutdownRequested:
     """Finish what is decided, take nothing new."""
 
@@ -225,7 +225,7 @@ Input = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instant:
     """The two clock readings an input comes with: wall time in microseconds, monotonic time in seconds."""
 
@@ -236,7 +236,7 @@ class Instant:
 # ---- effects
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FetchStableOffset:
     """Ask the group coordinator until it answers; take the group metadata now, on the polling thread."""
 
@@ -244,26 +244,26 @@ class FetchStableOffset:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """Begin, produce, and hand to the commit thread."""
 
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AwaitTransaction:
     """Block until the open transaction is decided, and report it, before anything else."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplaceProducer:
     """Destroy the producer and make another with the same transactional id."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadSnapshot:
     """Claim the partition's snapshots for this term, and load the newest usable checkpoint."""
 
@@ -274,7 +274,7 @@ class LoadSnapshot:
     folded_by: FoldedBy
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WriteCheckpoint:
     """Write it, as a change to `extends` (None: it holds every state), over the head row that has `head`; claim first where
     that was not done. `entries`: aggregate ids with their encoded states; `covers_all`: of every one there is."""
@@ -289,7 +289,7 @@ class WriteCheckpoint:
     covers_all: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartReading:
     """Read the events partition from there, committed records only."""
 
@@ -297,12 +297,12 @@ class StartReading:
     position: Position
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopReading:
     partition: PartitionKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Open:
     """Seek the commands partition there, and resume it."""
 
@@ -310,17 +310,17 @@ class Open:
     position: Position
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pause:
     partition: PartitionKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendAnswers:
     answers: Sequence[Answer]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordOverlong:
     """Keep for a later life how often deciding this command took too long."""
 
@@ -328,12 +328,12 @@ class RecordOverlong:
     times: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReloadSchemas:
     """Schema files may have been added by a deployment since."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FindBlocker:
     """A recovery reads nothing: find out what holds its reader back, and report it as TakeoverRefused with these
     words before what was found."""
@@ -343,7 +343,7 @@ class FindBlocker:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Halt:
     """This partition stops loudly; the others run on."""
 

@@ -62,17 +62,19 @@ class Bench:
         """Of one account, whose balance is the position."""
         self.attempt += 1
         states = changed.pop("states", {b"a": account_entry(position, position)})
-        asked = WriteCheckpoint(
-            KEY,
-            self.attempt,
-            checkpoint_at(some_anchor(position - 1), term=changed.pop("term", 0)),
-            list(states.items()),
-            extends,
-            extends.id if extends is not None else None,
-            claimed=True,
-            covers_all=False,
+        usual = {
+            "head": extends.id if extends is not None else None,
+            "claimed": True,
+            "covers_all": False,
+            "checkpoint": checkpoint_at(some_anchor(position - 1), term=changed.pop("term", 0)),
+        }
+        return WriteCheckpoint(
+            partition=KEY,
+            attempt=self.attempt,
+            entries=list(states.items()),
+            extends=extends,
+            **{**usual, **changed},
         )
-        return replace(asked, **changed)
 
     def write(self, position: int, extends: StoredCheckpoint | None = None, **changed: Any) -> StoredCheckpoint:
         """Asserts that it was written; returns what it is now, merged or not."""
