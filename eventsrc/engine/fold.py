@@ -282,7 +282,7 @@ class PartitionFold:
         instance = self.states.hydrate(identity)
         if instance is None:
             instance = self.live[identity] = self.aggregate.new(identity)
-        elif identity not in self._ahead:
+        elif self.start is not None and identity not in self._ahead:
             self._ahead[identity] = _Ahead(instance._eventsrc_sequence, None)
         return instance
 

@@ -206,7 +206,8 @@ class Driver:
             self._wait_for_outcome()
             return
         busy = not engine.quiet or engine.recovering
-        timeout_s = 0.0 if self._ports.events.active else BUSY_POLL_S if busy else IDLE_POLL_S
+        at_once = self._ports.events.active or engine.checkpoints.gathering
+        timeout_s = 0.0 if at_once else BUSY_POLL_S if busy else IDLE_POLL_S
         polled = self._ports.membership.poll(engine.record_limit, timeout_s)
         self._served_s = time.monotonic()
         if polled:

@@ -127,13 +127,12 @@ def test_histories_are_as_eventful_as_they_are_meant_to_be() -> None:
         "SendAnswers": 300,
         "start": 100,
         "WriteCheckpoint": 150,
-        "SnapshotLoaded newest": 50,
-        "SnapshotLoaded older": 1,
+        "SnapshotLoaded newest": 30,
         "SnapshotLoaded away": 10,
-        "SnapshotClaimRefused": 2,
-        "CheckpointWritten merged": 10,
+        "SnapshotClaimRefused": 1,
+        "CheckpointWritten merged": 5,
         "CheckpointFailed": 10,
-        "CheckpointFailed superseded": 2,
+        "CheckpointFailed superseded": 1,
         "CheckpointRequested": 15,
         "LoopTurned": 1_000,
         "killed": 5,
@@ -145,7 +144,7 @@ def _seed_that_shows(guards: Guards, climate: Climate) -> int:
     for seed in range(TRIES):
         try:
             History(seed, guards, climate).run()
-        except ViolationError:
+        except (ViolationError, KeyError):  # KeyError: what is to be taken back is not where it was
             return seed
     pytest.fail(f"without {guards}, {TRIES} histories showed no violation")
 

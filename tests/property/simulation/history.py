@@ -161,7 +161,7 @@ class History:
             self._expel_one: draw((0.1, 0.5, 1.5)),
             self._rebalance: draw((0.1, 1)),
             self._expire_one: draw((0, 0.5)),
-            self._change_store: draw((0, 0.5, 3)),
+            self._change_store: draw((0, 1, 4)),
             self._request: 0.5,
         }
         given = self.climate.weights
@@ -205,9 +205,11 @@ class History:
     def _change_store(self, slots: list[str]) -> None:
         if self.shared is None:
             return
-        match self.rng.choice(("copied", "copied", "restored", "damaged", "damaged", "away or back")):
+        match self.rng.choice(("copied", "copied", "restored", *["damaged"] * 4, "discarded", "away or back")):
             case "away or back":
                 self.shared.database.available = not self.shared.database.available or self.rng.random() < 0.3
+            case "discarded":
+                self.shared.discarded(self.rng.choice(KEYS))
             case "copied":
                 self.shared.copied()
             case "restored":

@@ -88,11 +88,17 @@ class SharedStore:
             database.segments = copy.deepcopy(older.segments)
             self.claimed = {key: row.term for key, row in database.heads.items() if row.term is not None}
 
+    def discarded(self, key: PartitionKey) -> None:
+        """By an operator."""
+        if self.database.available:
+            MemorySnapshots(self.database).discard(key)
+            self.claimed.pop(key, None)
+
     def damaged(self) -> None:
         """A segment or a checkpoint is changed, or gone: of the head, more often than not."""
         database, choice = self.database, self.rng.choice
         rows = [(key, number) for key, here in sorted(database.checkpoints.items()) for number in here]
-        rows = [(key, number) for key, number in rows if number == database.heads[key].checkpoint or choice((0, 0, 1))]
+        rows = [(key, number) for key, number in rows if number == _head(database, key) or choice((0, 0, 1))]
         newest = [database.checkpoints[key][number] for key, number in rows]
         named = {each.id for one in newest if isinstance(one, StoredCheckpoint) for run in one.runs for each in run}
         segments = sorted(named & set(database.segments))
@@ -114,6 +120,10 @@ class SharedStore:
 
     def calm(self) -> None:
         self.database.available = True
+
+
+def _head(database: MemoryDatabase, key: PartitionKey) -> uuid.UUID | None:
+    return database.heads[key].checkpoint if key in database.heads else None
 
 
 class FlakyStore:

@@ -39,6 +39,7 @@ from eventsrc.engine.effects import (
     Open,
     Pause,
     ProducerReady,
+    RecordOverlong,
     ReloadSchemas,
     ReplaceProducer,
     Revoked,
@@ -488,7 +489,7 @@ class Worker:
                 raise AssertionError(f"{effect}, and there is no store")
             case Halt():
                 self.halted.append(effect)
-            case ReloadSchemas():
+            case ReloadSchemas() | RecordOverlong():
                 pass
             case _:
                 assert_never(effect)
