@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from eventsrc.engine.transaction import TransactionState
 from tests.scenario.stage import Stage
+from tests.unit.engine.shop import behaviour, pipeline
 
 
 @pytest.fixture
@@ -42,3 +44,21 @@ def opened() -> Callable[..., Stage]:
         return made
 
     return make
+
+
+@pytest.fixture
+def storing(opened: Callable[..., Stage]) -> Stage:
+    """A worker with a snapshot store, and account/0 open."""
+    return opened("account/0", stage=Stage(has_snapshots=True))
+
+
+@pytest.fixture
+def one_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One aggregate of a partition may be live."""
+    monkeypatch.setattr(pipeline, "settings", dataclasses.replace(pipeline.settings, live_aggregates=1))
+
+
+@pytest.fixture(autouse=True)
+def _own_behaviour() -> Iterator[None]:
+    yield
+    behaviour.clear()
