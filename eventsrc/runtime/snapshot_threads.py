@@ -1,7 +1,8 @@
 """Snapshots off the loop's thread: one thread loads them for takeovers, another writes, merges and thins them.
 
 Owns the threads and their queues; the order of the store's calls is `runtime.snapshot_calls`'. Each thread has a
-connection of its own, made when it is first needed: the database's libraries are no part of a worker's start.
+connection of its own, made when it is first needed. The database's libraries are imported by the loader while the worker
+waits for its group, not on the way there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from contextlib import suppress
 
 from eventsrc.engine.effects import LoadSnapshot, WriteCheckpoint
 from eventsrc.engine.partition import PartitionKey
@@ -59,6 +61,8 @@ class _Loader:
 
     def _run(self) -> None:
         store: SnapshotStore | None = None
+        with suppress(Exception):  # tried again, and told, when it is needed
+            store = self._open_store()
         while (asked := self.asked.get()) is not None:
             try:
                 store = store or self._open_store()
