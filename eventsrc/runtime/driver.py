@@ -121,6 +121,7 @@ class Driver:
         self._stopping = stopping
         self._ticked_s = 0.0
         self._served_s = 0.0
+        self._sent_s = 0.0
         self._reported_s = 0.0
         self._leave_by_s: float | None = None
         self.ports: Ports | None = None
@@ -247,10 +248,18 @@ class Driver:
             self._ticked_s = now_s
             if self._producer is None:
                 self._proof = self._ports.membership.metadata()
+            self._give_up_on_a_call_that_does_not_return(now_s)
             self._step(Ticked())
             self._report_status(now_s)
             if self._engine.proved:
                 self._ports.record.progressed()
+
+    def _give_up_on_a_call_that_does_not_return(self, now_s: float) -> None:
+        """A call into the client library may outlast its own timeout; by then the broker has aborted what it was about."""
+        batch = self._engine.lane.current
+        if batch is not None and now_s - self._sent_s > self._await_transaction_s:
+            waited = f"the client library has not returned for {now_s - self._sent_s:.0f} s"
+            self._step(TransactionInDoubt(batch, waited))
 
     def _report_status(self, now_s: float) -> None:
         status = self._ports.status
@@ -332,6 +341,7 @@ class Driver:
         producer = self._producer
         if producer is None:
             raise AssertionError("a transaction was to be sent without a producer")
+        self._sent_s = time.monotonic()
         try:
             producer.send(batch)
         except AbortRequired as cause:
@@ -358,6 +368,8 @@ class Driver:
         if self._producer is not None:
             self._producer.abandon()
             self._producer = None
+        self._commits.close(0.0)  # whatever call it is in: the next producer has a thread of its own
+        self._commits = CommitThread(self.post)
         self._proof = self._ports.membership.metadata()
         self._begin_producer(lambda: self._proof)
 

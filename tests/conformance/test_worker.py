@@ -5,10 +5,12 @@ What stands in the log is judged by the bank's own check, which knows nothing of
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import murmur2
@@ -19,6 +21,7 @@ from eventsrc.codec.control import read_reply
 from eventsrc.errors import Fenced
 from eventsrc.model.identity import command_id_for
 from eventsrc.model.names import commands_topic, events_topic, replies_topic
+from eventsrc.runtime.driver import Driver
 from eventsrc.testing.memory.broker import MemoryBroker, NoAnswer, Request
 from eventsrc.testing.memory.worker import MemoryWorker, memory_broker
 from examples.bank import app
@@ -142,7 +145,7 @@ def bank(tmp_path: Path) -> Iterator[Bank]:
         worker.kill()
 
 
-def at(passing: int, what: Request, whose: str, do: Callable[[], None]) -> Callable[[Request, str], None]:
+def at(passing: int, what: Request, whose: str, do: Callable[[], object]) -> Callable[[Request, str], None]:
     """Does it before the n-th such request takes effect."""
     seen = 0
 
@@ -213,6 +216,21 @@ def test_a_broker_that_does_not_answer_for_a_while(bank: Bank) -> None:
 
     bank.broker.on_request = now_and_then
     bank.verdict()
+
+
+def test_a_commit_whose_call_never_returns(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client library may outlast its own timeouts: its thread is given up with its producer."""
+    stuck = threading.Event()
+
+    def impatient(*arguments: Any, **settings: Any) -> Driver:
+        return Driver(*arguments, **{**settings, "await_transaction_s": 0.5})
+
+    monkeypatch.setattr("eventsrc.testing.memory.worker.Driver", impatient)
+    bank.broker.on_request = at(4, "commit", "one", lambda: stuck.wait(TIMEOUT_S))
+    bank.start("one")
+    bank.verdict()
+    assert not stuck.is_set()
+    stuck.set()
 
 
 def test_a_second_process_with_the_same_instance_id_ends_the_first(bank: Bank) -> None:
