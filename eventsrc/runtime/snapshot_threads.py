@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from eventsrc.engine.effects import LoadSnapshot, WriteCheckpoint
@@ -24,11 +25,18 @@ logger = logging.getLogger("eventsrc.checkpoint")
 LOOK_FOR_REQUESTS_S = 1.0
 
 
-class SnapshotThreads:
-    """What the driver gives its snapshot effects to; every answer goes to `report`, from these threads."""
+def _nothing_to_prepare() -> None:
+    pass
 
-    def __init__(self, open_store: OpenStore, report: Report) -> None:
-        self._loader = _Loader(open_store, report)
+
+class SnapshotThreads:
+    """What the driver gives its snapshot effects to; every answer goes to `report`, from these threads. `prepare`: what can be
+    done at once, before the store is wanted; on the loader's thread."""
+
+    def __init__(
+        self, open_store: OpenStore, report: Report, prepare: Callable[[], None] = _nothing_to_prepare
+    ) -> None:
+        self._loader = _Loader(open_store, report, prepare)
         self._writer = _Writer(CheckpointWriting(open_store, report))
 
     def load(self, asked: LoadSnapshot) -> None:
@@ -52,17 +60,18 @@ class SnapshotThreads:
 
 
 class _Loader:
-    def __init__(self, open_store: OpenStore, report: Report) -> None:
+    def __init__(self, open_store: OpenStore, report: Report, prepare: Callable[[], None]) -> None:
         self._open_store = open_store
         self._report = report
+        self._prepare = prepare
         self.asked: queue.SimpleQueue[LoadSnapshot | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="eventsrc-snapshot-load", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
+        with suppress(Exception):  # opening the store meets it again, and tells
+            self._prepare()
         store: SnapshotStore | None = None
-        with suppress(Exception):  # tried again, and told, when it is needed
-            store = self._open_store()
         while (asked := self.asked.get()) is not None:
             try:
                 store = store or self._open_store()
