@@ -105,6 +105,7 @@ class _Worker:
         self._directory = slot.directory
         self._stopping = stopping
         self._stopped = threading.Event()
+        self._status = StatusFile(self._directory)
 
     def run(self) -> int:
         # Aggregates live long and form no cycles: looking for garbage among a hundred thousand of them after every few
@@ -166,6 +167,7 @@ class _Worker:
             watch.close()
             driver.close()
         self._record.close()
+        self._status.remove()
         if fenced is not None:
             logger.error("%s; this worker ends and must not be restarted under that id", fenced)
             return EXIT_FENCED
@@ -196,7 +198,7 @@ class _Worker:
             ),
             self._record,
             self._snapshots(driver),
-            StatusFile(self._directory),
+            self._status,
         )
 
     def _snapshots(self, driver: Driver) -> SnapshotThreads | None:
