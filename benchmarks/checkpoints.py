@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
-import psycopg
-
-from benchmarks.ledger_system import PARTITIONS, LedgerSystem, Place, place
+from benchmarks.ledger_system import PARTITIONS, LedgerSystem, place
 from benchmarks.load import Load, Monitor
 from benchmarks.machine import OUTSIDE_CORE, load_average, pin, usage
+from benchmarks.snapshots import wal_position
 from eventsrc.adapters.postgres.store import PostgresSnapshots
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.snapshot import Segment, StoredCheckpoint
@@ -80,9 +79,9 @@ def _without(system: LedgerSystem, load: Load) -> Measured:
 
 
 def _with(system: LedgerSystem, load: Load) -> Measured:
-    before = _wal_position(system.place)
+    before = wal_position(system.place.database_url)
     measured = _measure(WITH, system, load, with_database=True)
-    wal_bytes = _wal_position(system.place) - before
+    wal_bytes = wal_position(system.place.database_url) - before
     first, merged, count = _stored(system)
     written = Written(wal_bytes, _state_bytes(first), _state_bytes(merged), count)
     return replace(measured, written=written)
@@ -96,14 +95,6 @@ def _measure(label: str, system: LedgerSystem, load: Load, *, with_database: boo
         seen = monitor.watch(load.commands)
         used = usage(worker.pid)
     return Measured(label, seen.rate, used.cpu_s * 1e6 / seen.records, used.peak_mb, load_average())
-
-
-def _wal_position(here: Place) -> int:
-    with psycopg.connect(here.database_url) as connection:
-        row = connection.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchone()
-    if row is None:
-        raise RuntimeError("Postgres did not say where its log stands")
-    return int(row[0])
 
 
 def _stored(system: LedgerSystem) -> tuple[list[Segment], list[Segment], int]:

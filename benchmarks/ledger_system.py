@@ -15,12 +15,12 @@ from pathlib import Path
 
 from benchmarks.load import Load
 from benchmarks.machine import OUTSIDE_CORE, end, run_module, running, start
+from benchmarks.snapshots import PRODUCTION
 from eventsrc.localstack.postgres import PostgresServer
 from eventsrc.localstack.stack import LocalStack
 
 PARTITIONS = 8
 APP = "benchmarks.ledger:pipeline"
-_PRODUCTION = {"full_page_writes": "on", "wal_level": "replica", "max_wal_size": "4GB"}
 _SERVICES = ("DATABASE_URL", "EVENTSRC_DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "EVENTSRC_BOOTSTRAP_SERVERS")
 
 
@@ -40,7 +40,7 @@ def place(*, with_database: bool = True) -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="eventsrc-bench-") as name:
         directory = Path(name)
         stack = LocalStack(directory / "stack")
-        server = PostgresServer(directory / "postgres", _PRODUCTION)
+        server = PostgresServer(directory / "postgres", PRODUCTION)
         try:
             kafka = stack.start({"kafka"}).kafka
             if kafka is None:
