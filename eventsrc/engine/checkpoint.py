@@ -161,7 +161,7 @@ class Checkpoints:
             fold.events,
             fold.aggregates,
         )
-        dirty = None if loaded is None else set(fold.live)
+        dirty = None if loaded is None else fold.states.touched()
         due_s = now_s + self.cadence.interval_s
         self.lineages[partition.key] = Lineage(partition, committed, loaded, head, claimed, dirty, due_s)
 

@@ -279,10 +279,11 @@ class PartitionFold:
         return Recorded(event, sequence, Offset(offset), meta)
 
     def _hydrated(self, identity: bytes) -> Any:
+        was_cooled = self.states.is_cooled(identity)
         instance = self.states.hydrate(identity)
         if instance is None:
             instance = self.live[identity] = self.aggregate.new(identity)
-        elif self.start is not None and identity not in self._ahead:
+        elif self.start is not None and not was_cooled:
             self._ahead[identity] = _Ahead(instance._eventsrc_sequence, None)
         return instance
 

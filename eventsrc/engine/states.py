@@ -66,6 +66,14 @@ class States:
             seen = set(here)
             yield from (key for key, _ in self._stored if key not in seen)
 
+    def is_cooled(self, key: bytes) -> bool:
+        """It was live here, and was encoded again."""
+        return key in self._cooled
+
+    def touched(self) -> set[bytes]:
+        """Every id that was live at some time: the others are as they were stored."""
+        return {*self.live, *self._cooled}
+
     def cool(self, count: int, pinned: Collection[bytes]) -> int:
         """Encode up to `count` of those that have been live longest; returns how many. `pinned` hold changes that are not
         committed, and stay; so do those whose state cannot be encoded."""

@@ -268,7 +268,7 @@ class Takeovers:
                 fold = ownership.fold
                 if fold.feed_until(records, ownership.term):
                     effects += self._recovered(ownership, at)
-                elif fold.start is None and len(fold.live) > self.live_limit:
+                elif len(fold.live) > self.live_limit:
                     fold.states.cool(len(fold.live) - self.live_limit, ())
             except LogInconsistent as wrong:
                 effects += self.halt(ownership, str(wrong))

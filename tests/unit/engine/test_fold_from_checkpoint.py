@@ -253,3 +253,25 @@ def test_an_earlier_owners_barrier_must_be_there_unless_it_is_older_than_the_che
 def test_a_claim_of_a_term_before_the_checkpoints_is_not_judged_again() -> None:
     fold = started(checkpoint_at(anchor_of(event(6, 1, term=5)), term=5), None, event(6, 1, term=5))
     assert resumed(fold, Note("host", "id", 5, None, Claim(2, 99))) == 1
+
+
+# ---- aggregates that cool down while it folds
+
+
+def test_what_cools_down_in_a_fold_is_still_touched_and_goes_on_where_it_was() -> None:
+    fold = started(at_first(), None, FIRST, event(2, 2), event(3, 1, id="bob"))
+    assert fold.states.cool(2, ()) == 2
+    assert fold.live == {}
+    third = event(4, 3)
+    fold.feed(third.at, third.of_key, third.of_value, 0)
+    assert {key: each.sequence for key, each in fold.live.items()} == {b"alice": 3}
+    assert fold.states.touched() == {b"alice", b"bob"}
+    fold.finish()
+
+
+def test_an_event_that_stands_twice_is_found_though_its_aggregate_has_cooled_down() -> None:
+    """Below what the states have seen: an event may only be passed over if the stored state had it."""
+    later = event(6, 1, id="carol")
+    fold = started(at_first(later), None, FIRST, event(2, 2), event(3, 1, id="bob"))
+    fold.states.cool(2, ())
+    assert 'account "bob" has sequence 1 twice' in verdict(fold, event(4, 1, id="bob"))
