@@ -32,7 +32,7 @@ MAX_BLOCK_BYTES: Final = 4 << 20
 
 _PREFIX = Struct("<4sI")
 _ENTRY = Struct("<QI")
-_BUCKET_SHIFT = 64 - 12  # sorted one bucket at a time, so that no single call of C holds other threads up for long
+_BUCKET_SHIFT = 64 - 8  # sorted one bucket at a time, so that no single call of C holds other threads up for long
 
 Hashed = tuple[int, bytes]
 """A state as it stands in a body, and before it the hash of its key. States of one hash may stand in any order."""

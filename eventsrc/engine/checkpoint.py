@@ -39,6 +39,8 @@ from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, StoredCheckpoi
 logger = logging.getLogger("eventsrc.checkpoint")
 
 SLICE_STATES = 400
+ANEW_SHARE = 0.75
+"""Of all states: if more have changed, all are written. It costs less than to merge them with the others later."""
 LAST_RETRY_S = 30.0
 HANGING_S = 10.0
 
@@ -280,7 +282,9 @@ class Checkpoints:
 
     @staticmethod
     def _keys(lineage: Lineage, changed: set[bytes] | None) -> Iterator[bytes]:
-        return lineage.states.keys() if changed is None else iter(changed)
+        if changed is None or len(changed) > ANEW_SHARE * lineage.committed.aggregates:
+            return lineage.states.keys()
+        return iter(changed)
 
     def gather(self, at: Instant) -> list[WriteCheckpoint]:
         """Encode one slice of states."""

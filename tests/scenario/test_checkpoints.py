@@ -151,6 +151,28 @@ def test_states_are_encoded_in_slices_with_batches_between(storing: Stage, monke
     assert not storing.engine.wants_turns
 
 
+def test_where_nearly_every_state_has_changed_all_are_written_and_nothing_is_left_to_merge(storing: Stage) -> None:
+    storing.play("""
+        commands account/0 0:deposit5 1:b.deposit6 2:c.deposit7 3:d.deposit8 4:e.deposit9
+        -> commit account/0 0..5 @1#0 @1#0 @1#0 @1#0 @1#0 by m1
+        committed account/0=5
+        -> answer ok@1 ok@1 ok@1 ok@1 ok@1
+        request account/0
+        tick 1
+        turn
+        -> write account/0 #1 position 6 seen 6 commands 5: b@1 c@1 d@1 e@1 id@1 all
+        written account/0 #1
+        commands account/0 5:deposit1 6:b.deposit1 7:c.deposit1 8:d.deposit1
+        -> commit account/0 5..9 @2#0 @2#0 @2#0 @2#0 by m1
+        committed account/0=9
+        -> answer ok@2 ok@2 ok@2 ok@2
+        request account/0
+        tick 1
+        turn
+        -> write account/0 #2 position 10 seen 10 commands 9: b@2 c@2 d@2 e@1 id@2 extending 1 all
+    """)
+
+
 # ---- what drops it
 
 
