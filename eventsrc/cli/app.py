@@ -18,7 +18,10 @@ _ABOUT = """Event-sourced stream processing on Kafka: aggregates as Python class
 APP is module:attribute, for example app:pipeline; leave it out where EVENTSRC_APP or [tool.eventsrc] app names it.
 """
 
-_EXIT_CODES = "Exit codes: 0 done, 1 the command found a failure, 2 usage or load, 3 unreachable, 5 schema incompatible, 6 (run) fenced."
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 the command found a failure, "
+    "2 usage or load, 3 unreachable, 5 schema incompatible, 6 (run) fenced."
+)
 
 
 def build_app(first_word: str | None = None) -> typer.Typer:
