@@ -3,9 +3,12 @@ a worker needs."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import sys
+from typing import NoReturn
 
 from eventsrc.cli.errors import UsageError
 from eventsrc.cli.loading import load_pipeline
@@ -14,8 +17,8 @@ from eventsrc.runtime.supervised import accept_supervision
 
 
 def work(app: str | None, settings: Settings, workers: int) -> int:
-    """The exit code of the worker that this process becomes; of several, of their supervisor. Raises `UsageError`,
-    `DeclarationError`, `InvalidSettings`, `Unreachable`, `TopicsInvalid`."""
+    """Becomes a worker, and ends the process with it. Of several workers: the exit code of their supervisor. Raises
+    `UsageError`, `DeclarationError`, `InvalidSettings`, `Unreachable`, `TopicsInvalid`."""
     if workers < 1:
         raise UsageError(f"--workers {workers}: at least 1")
     if workers > 1:
@@ -28,7 +31,17 @@ def work(app: str | None, settings: Settings, workers: int) -> int:
     settings.require_bootstrap_servers()
     from eventsrc.runtime.worker import run_worker
 
-    return run_worker(pipeline, settings, slot_lock)
+    return _end_process(run_worker(pipeline, settings, slot_lock))
+
+
+def _end_process(code: int) -> NoReturn:
+    """Without taking the interpreter down. What leaving did not wait for (docs/adr/0012) may still be answered, and the
+    client library's threads then enter an interpreter that is no more: a completed drain ended as a crash."""
+    atexit._run_exitfuncs()  # an application's own, and logging's
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def configure_logging(level: str) -> None:

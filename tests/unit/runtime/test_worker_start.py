@@ -73,3 +73,32 @@ def test_nothing_heavy_is_imported_on_the_way_to_the_group_join(tmp_path: Path) 
         check=False,
     )
     assert "joins with []" in ran.stdout, ran.stdout + ran.stderr
+
+
+END = """
+import atexit
+from eventsrc.cli.main import main
+from eventsrc.runtime import worker
+
+worker.run_worker = lambda *arguments: print("drained") or 7
+atexit.register(print, "exit functions are called")
+try:
+    main(["run", "small:pipeline"])
+except SystemExit:
+    print("the interpreter is taken down")
+"""
+
+
+def test_a_worker_ends_its_process_without_taking_the_interpreter_down(tmp_path: Path) -> None:
+    """Threads of the client library may come back from a question that was not waited for."""
+    (tmp_path / "small.py").write_text(APP)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+        "EVENTSRC_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    }
+    command = [sys.executable, "-c", END]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout.splitlines()) == (7, ["drained", "exit functions are called"]), ran.stderr
