@@ -6,6 +6,7 @@ schema files; writes none. Threads may share a catalog: at worst a function is c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, cast
 from eventsrc.codec import control, schema_files
 from eventsrc.codec.framing import MARKER, PREFIX_BYTES, framing_prefix, parse_prefix
 from eventsrc.codec.metas import with_meta
-from eventsrc.codec.nodes import RecordNode, fingerprint, parse
+from eventsrc.codec.nodes import RecordNode, crc64_avro, parse
 from eventsrc.codec.reader import Shape, compile_reader
 from eventsrc.codec.resolution import Unresolvable, build
 from eventsrc.codec.schema import Json, message_schema, state_schema
@@ -151,7 +152,8 @@ class Catalog:
         return self._state(aggregate)[1]
 
     def state_fingerprint(self, aggregate: AggregateType) -> int:
-        """Of the schema by which `state_writer` writes."""
+        """Of the whole schema by which `state_writer` writes: with logical types, scales and defaults, which Avro's own
+        fingerprint leaves out, and without which the same bytes, or no event at all, would be another state."""
         return self._state(aggregate)[2]
 
     # ---- schemas
@@ -278,12 +280,14 @@ class Catalog:
     def _state(self, aggregate: AggregateType) -> tuple[StateWriter, StateReader, int]:
         found = self._states.get(aggregate.name)
         if found is None:
-            node = cast(RecordNode, parse(self.state_schema(aggregate)))
+            schema = self.state_schema(aggregate)
+            node = cast(RecordNode, parse(schema))
             record = aggregate.record
             name = f"the state of {aggregate.cls.__name__}"
             write = compile_writer(name, record, node, "value", canonical=True)
             read = compile_reader(name, build(record, node, node), "into", 0)
-            found = self._states[aggregate.name] = write, read, fingerprint(node)
+            whole = json.dumps(schema, sort_keys=True, separators=(",", ":"))
+            found = self._states[aggregate.name] = write, read, crc64_avro(whole.encode())
         return found
 
     def state_schema(self, aggregate: AggregateType) -> Json:

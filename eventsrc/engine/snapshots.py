@@ -28,7 +28,8 @@ def refusal(checkpoint: Checkpoint, topics: TopicIds, folded_by: FoldedBy) -> st
     if then.version != now.version:
         return f"it was folded by version {then.version} of the aggregate; the code has version {now.version}"
     if then.state_fingerprint != now.state_fingerprint:
-        return f"its states have other fields (schema {then.state_fingerprint:016x}; now {now.state_fingerprint:016x})"
+        schemas = f"schema {then.state_fingerprint:016x}; now {now.state_fingerprint:016x}"
+        return f"its states have other fields, types or defaults ({schemas})"
     return None
 
 

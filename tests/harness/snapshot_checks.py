@@ -6,6 +6,7 @@ Pure: the rows and blocks that `snapshots` read, and the log as plain consumers 
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 from uuid import UUID
 from zlib import crc32
 
-from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.schema import fingerprint
 
 from tests.harness.evidence import Evidence, LogRecord
 from tests.harness.log_view import Event, EventsPartition, View, Violation
@@ -219,8 +220,9 @@ def _is(anchor: StoredAnchor, record: LogRecord) -> bool:
 
 
 def state_fingerprint(schema: Any) -> str:
-    """As 16 hexadecimal digits."""
-    value = bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+    """Of all that the schema says, logical types and defaults too. As 16 hexadecimal digits."""
+    whole = json.dumps(schema, sort_keys=True, separators=(",", ":"))
+    value = bytes.fromhex(fingerprint(whole, "CRC-64-AVRO"))
     return f"{int.from_bytes(value, 'little'):016x}"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -302,3 +303,22 @@ def test_a_schema_nested_too_deep_is_refused() -> None:
         schema = {"type": "array", "items": schema}
     with pytest.raises(InvalidSchema, match="deep"):
         parse(schema)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Field("money", DecimalScaled(3), Decimal("0.000")),  # the same bytes would be a tenth of it
+        Field("money", Primitive("bytes"), b"\0"),
+        Field("money", DecimalScaled(2), Decimal("1.00")),  # an aggregate begins with it
+        Field("cash", DecimalScaled(2), Decimal("0.00")),
+    ],
+)
+def test_a_state_of_other_types_or_defaults_has_another_fingerprint(other: Field) -> None:
+    def fingerprint_with(field: Field) -> int:
+        aggregate = replace(ACCOUNT, record=replace(ACCOUNT.record, fields=(field,)))
+        return Catalog(pipeline, None).state_fingerprint(aggregate)
+
+    money = Field("money", DecimalScaled(2), Decimal("0.00"))
+    assert fingerprint_with(money) == fingerprint_with(money)
+    assert fingerprint_with(other) != fingerprint_with(money)

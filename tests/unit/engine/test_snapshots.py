@@ -23,7 +23,10 @@ OLDER_CODE = FoldedBy(FOLDED_BY.version + 1, FOLDED_BY.state_fingerprint)
         ({"events_topic_id": "other"}, "another events topic (topic id other; now events)"),
         ({"commands_topic_id": "other"}, "another commands topic (topic id other; now commands)"),
         ({"folded_by": OLDER_CODE}, "folded by version 2 of the aggregate; the code has version 1"),
-        ({"folded_by": FoldedBy(FOLDED_BY.version, 7)}, "its states have other fields (schema 0000000000000007; now"),
+        (
+            {"folded_by": FoldedBy(FOLDED_BY.version, 7)},
+            "its states have other fields, types or defaults (schema 0000000000000007; now",
+        ),
     ],
 )
 def test_why_one_cannot_be_used(said: dict[str, Any], words: str | None) -> None:
