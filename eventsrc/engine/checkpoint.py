@@ -31,7 +31,7 @@ from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.states import States
 from eventsrc.engine.transaction import TransactionLane
-from eventsrc.errors import EncodingError
+from eventsrc.errors import EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, StoredCheckpoint
@@ -39,6 +39,7 @@ from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, StoredCheckpoi
 logger = logging.getLogger("eventsrc.checkpoint")
 
 SLICE_STATES = 400
+SLICE_BYTES = 1 << 20
 ANEW_SHARE = 0.75
 """Of all states: if more have changed, all are written. It costs less than to merge them with the others later."""
 LAST_RETRY_S = 30.0
@@ -76,7 +77,7 @@ class Gathering:
     attempt: int
     at: Committed
     changed: set[bytes] | None
-    keys: Iterator[bytes]
+    keys: Iterator[bytes | None]
     stage: Stage = Stage.GATHERING
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     awaits: Batch | None = None
@@ -281,9 +282,9 @@ class Checkpoints:
         self._active = lineage
 
     @staticmethod
-    def _keys(lineage: Lineage, changed: set[bytes] | None) -> Iterator[bytes]:
+    def _keys(lineage: Lineage, changed: set[bytes] | None) -> Iterator[bytes | None]:
         if changed is None or len(changed) > ANEW_SHARE * lineage.committed.aggregates:
-            return lineage.states.keys()
+            return lineage.states.keys_by_steps()
         return iter(changed)
 
     def gather(self, at: Instant) -> list[WriteCheckpoint]:
@@ -294,7 +295,7 @@ class Checkpoints:
         gathering, began_s = lineage.gathering, self.clock_s()
         try:
             done = self._encode_slice(lineage, gathering)
-        except EncodingError as wrong:
+        except (EncodingError, SnapshotDamaged) as wrong:
             self._unencodable(lineage, gathering, str(wrong), at)
             return []
         finally:
@@ -310,14 +311,21 @@ class Checkpoints:
     @staticmethod
     def _encode_slice(lineage: Lineage, gathering: Gathering) -> bool:
         """Whether it was the last one."""
-        encoded, before = lineage.states.encoded, len(gathering.entries)
+        encoded, steps, size = lineage.states.encoded, 0, 0
         for key in islice(gathering.keys, SLICE_STATES):
+            steps += 1
+            if key is None:
+                continue
             try:
-                gathering.entries.append((key, encoded(key)))
+                state = encoded(key)
             except EncodingError as wrong:
                 identity = key.decode(errors="backslashreplace")
                 raise EncodingError(f'the state of {lineage.partition.key.aggregate} "{identity}": {wrong}') from wrong
-        return len(gathering.entries) - before < SLICE_STATES
+            gathering.entries.append((key, state))
+            size += len(state)
+            if size >= SLICE_BYTES:
+                return False
+        return steps < SLICE_STATES
 
     def _write(self, lineage: Lineage, gathering: Gathering) -> WriteCheckpoint:
         gathering.stage, gathering.awaits = Stage.WRITING, None
@@ -415,8 +423,8 @@ class Checkpoints:
             self._requested.add(lineage.partition.key)
 
     def _unencodable(self, lineage: Lineage, gathering: Gathering, reason: str, at: Instant) -> None:
-        """An `apply` put a value into a field that its type does not hold: no checkpoint of this partition before another
-        event mends it. Commands go on, as they would without snapshots."""
+        """An `apply` put a value into a field that its type does not hold (another event may mend it), or what was stored is
+        no entry: no checkpoint of this partition for now. Commands go on, as they would without snapshots."""
         lineage.gathering, self._active = None, None
         self._give_back(lineage, gathering)
         lineage.retry_at_s = at.monotonic_s + LAST_RETRY_S

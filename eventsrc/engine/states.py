@@ -60,11 +60,17 @@ class States:
     def keys(self) -> Iterator[bytes]:
         """Every id that exists now, once. Aggregates may become live, cool down or appear meanwhile: what has appeared may be
         missing."""
-        here = [*self.live, *self._cooled]
-        yield from here
-        if self._stored is not None:
-            seen = set(here)
-            yield from (key for key, _ in self._stored if key not in seen)
+        return (key for key in self.keys_by_steps() if key is not None)
+
+    def keys_by_steps(self) -> Iterator[bytes | None]:
+        """As `keys`, with None for each stored one that is passed over, as it came before: so that the next step is never
+        far, however many of those follow each other."""
+        seen: set[bytes] = set()
+        for key in [*self.live, *self._cooled]:
+            seen.add(key)
+            yield key
+        for key, _ in self._stored or ():
+            yield None if key in seen else key
 
     def is_cooled(self, key: bytes) -> bool:
         """It was live here, and was encoded again."""

@@ -7,6 +7,8 @@ import itertools
 import pytest
 
 from eventsrc.engine import checkpoint
+from eventsrc.engine.states import States
+from eventsrc.errors import SnapshotDamaged
 from tests.scenario.stage import Stage
 from tests.scenario.storing import ACCOUNT_0, TAKEN_AGAIN, Opened, stored_one
 from tests.unit.engine.shop import key_on
@@ -475,6 +477,45 @@ def test_reproduction_states_written_before_their_commit_hold_what_never_was(
         -> open account/0 at 0
     """)
     assert [key for key, _ in storing.asked.entries] == [key_on(0)]  # type: ignore[union-attr]
+
+
+def test_a_slice_ends_early_where_states_are_large(storing: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "SLICE_BYTES", 1)
+    storing.play("""
+        commands account/0 0:deposit5 1:b.deposit6
+        -> commit account/0 0..2 @1#0 @1#0 by m1
+        committed account/0=2
+        -> answer ok@1 ok@1
+        request account/0
+        tick 1
+        turn
+        turn
+        turn
+        -> write account/0 #1 position 3 seen 3 commands 2: b@1 id@1 all
+    """)
+
+
+def test_a_stored_state_that_cannot_be_read_ends_no_worker(storing: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(states: States, key: bytes) -> bytes:
+        raise SnapshotDamaged("an entry of 3 bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(States, "encoded", damaged)
+        storing.play("""
+            commands account/0 0:deposit5
+            -> commit account/0 0..1 @1#0 by m1
+            committed account/0=1
+            -> answer ok@1
+            request account/0
+            tick 1
+            turn
+        """)
+    assert storing.engine.checkpoints.problem == "an entry of 3 bytes"
+    storing.play("""
+        tick 31
+        turn
+        -> write account/0 #2 position 2 seen 2 commands 1: id@1 all
+    """)
 
 
 def test_reproduction_of_a_position_taken_when_it_is_written(storing: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,3 +140,14 @@ def test_keys_may_be_read_while_aggregates_move() -> None:
     assert sorted(set(seen)) == sorted(seen)
     assert set(seen) >= {b"%d" % number for number in range(20)} | {b"new"}
     assert all(entry_sequence(of.encoded(key)) == 1 for key in seen)
+
+
+def test_stored_keys_that_came_before_are_passed_over_one_step_at_a_time() -> None:
+    """A million of them in one step would hold the loop up for seconds."""
+    of = states({b"%d" % number: account_entry(1, number) for number in range(20)})
+    for number in range(20):
+        of.hydrate(b"%d" % number)
+    live_account(of, b"new", 1)
+    steps = list(of.keys_by_steps())
+    assert set(steps[:21]) == set(of.live)
+    assert steps[21:] == [None] * 20
