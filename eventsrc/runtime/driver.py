@@ -256,10 +256,12 @@ class Driver:
 
     def _give_up_on_a_call_that_does_not_return(self, now_s: float) -> None:
         """A call into the client library may outlast its own timeout; by then the broker has aborted what it was about."""
-        batch = self._engine.lane.current
-        if batch is not None and now_s - self._sent_s > self._await_transaction_s:
-            waited = f"the client library has not returned for {now_s - self._sent_s:.0f} s"
-            self._step(TransactionInDoubt(batch, waited))
+        if self._engine.lane.current is None or now_s - self._sent_s <= self._await_transaction_s:
+            return
+        self._drain_inbox()  # it may have returned long ago, and deciding a batch have kept us from looking
+        batch, waited_s = self._engine.lane.current, now_s - self._sent_s
+        if batch is not None and waited_s > self._await_transaction_s:
+            self._step(TransactionInDoubt(batch, f"the client library has not returned for {waited_s:.0f} s"))
 
     def _report_status(self, now_s: float) -> None:
         status = self._ports.status

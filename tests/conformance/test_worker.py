@@ -18,6 +18,8 @@ from confluent_kafka import murmur2
 from eventsrc.codec import schema_files
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import read_reply
+from eventsrc.engine.effects import CommandsPolled, Effect, Input, Instant, TransactionInDoubt
+from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import Fenced
 from eventsrc.model.identity import command_id_for
 from eventsrc.model.names import commands_topic, events_topic, replies_topic
@@ -231,6 +233,38 @@ def test_a_commit_whose_call_never_returns(bank: Bank, monkeypatch: pytest.Monke
     bank.verdict()
     assert not stuck.is_set()
     stuck.set()
+
+
+def test_a_commit_that_returned_while_the_next_batch_was_decided(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that took: its outcome waits in the inbox, and is not in doubt."""
+    limit_s = 0.2
+    held_up: list[Input] = []
+    doubts: list[Input] = []
+    step = WorkerEngine.step
+
+    def impatient(*arguments: Any, **settings: Any) -> Driver:
+        return Driver(*arguments, **{**settings, "await_transaction_s": limit_s})
+
+    def slow(engine: WorkerEngine, happened: Input, at: Instant) -> list[Effect]:
+        effects = step(engine, happened, at)
+        if isinstance(happened, TransactionInDoubt):
+            doubts.append(happened)
+        if isinstance(happened, CommandsPolled) and engine.lane.ahead is not None and not held_up:
+            held_up.append(happened)
+            time.sleep(1.5 * limit_s)
+        return effects
+
+    def commit_in_a_moment(what: Request, by: str) -> None:
+        if what == "commit":
+            time.sleep(0.02)
+
+    monkeypatch.setattr("eventsrc.testing.memory.worker.Driver", impatient)
+    monkeypatch.setattr(WorkerEngine, "step", slow)
+    bank.broker.on_request = commit_in_a_moment
+    bank.start("one")
+    bank.verdict()
+    assert held_up
+    assert not doubts
 
 
 def test_a_second_process_with_the_same_instance_id_ends_the_first(bank: Bank) -> None:
