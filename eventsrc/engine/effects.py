@@ -158,6 +158,11 @@ class SnapshotLoaded:
 
 
 @frozen
+class SnapshotPartRead:
+    """The snapshot store has given another part of a checkpoint: it takes its time, and answers."""
+
+
+@frozen
 class SnapshotClaimRefused:
     """The head row has a term above ours: this log has a later owner, or was truncated."""
 
@@ -217,6 +222,7 @@ Input = (
     | Ticked
     | LoopTurned
     | SnapshotLoaded
+    | SnapshotPartRead
     | SnapshotClaimRefused
     | CheckpointWritten
     | CheckpointFailed

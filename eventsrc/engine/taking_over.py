@@ -192,7 +192,7 @@ class Takeovers:
         if ownership is None or ownership.phase is not Phase.LOADING or ownership.term is None:
             return []
         if loaded.problem is None:
-            self._store_answers(at)
+            self.store_answered(at)
         for line in loaded.refused:
             logger.warning("partition %s recovers from further back: %s", ownership.key, line)
         if loaded.problem is not None and loaded.problem != self._said_problem:
@@ -208,8 +208,8 @@ class Takeovers:
         ownership.on(PhaseEvent.SNAPSHOT_LOADED)
         return self.read(ownership, at)
 
-    def _store_answers(self, at: Instant) -> None:
-        """It loads one partition after the other: those that wait for their turn go on waiting."""
+    def store_answered(self, at: Instant) -> None:
+        """It loads one partition after the other: that one, and those that wait for their turn, go on waiting."""
         for ownership in self.owned.values():
             if ownership.phase is Phase.LOADING:
                 ownership.loading_since_s = at.monotonic_s

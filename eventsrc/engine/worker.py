@@ -45,6 +45,7 @@ from eventsrc.engine.effects import (
     ShutdownRequested,
     SnapshotClaimRefused,
     SnapshotLoaded,
+    SnapshotPartRead,
     StableOffsetFetched,
     StopReading,
     TakeoverRefused,
@@ -208,6 +209,9 @@ class WorkerEngine:
                 return self._advance(at)
             case SnapshotLoaded():
                 return self._takeovers.loaded(happened, at)
+            case SnapshotPartRead():
+                self._takeovers.store_answered(at)
+                return []
             case SnapshotClaimRefused():
                 return self._takeovers.claim_refused(happened, at)
             case CheckpointWritten():

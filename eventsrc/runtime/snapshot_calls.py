@@ -44,7 +44,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def read_states(store: SnapshotStore, stored: StoredCheckpoint) -> StoredRuns:
+def _untold() -> None:
+    pass
+
+
+def read_states(store: SnapshotStore, stored: StoredCheckpoint, on_block: Callable[[], None] = _untold) -> StoredRuns:
     """All states of a checkpoint, every block held against its segment. Raises SnapshotDamaged."""
     segments = [segment for run in stored.runs for segment in run]
     blocks: Iterator[bytes] = store.read(segments)
@@ -54,12 +58,16 @@ def read_states(store: SnapshotStore, stored: StoredCheckpoint) -> StoredRuns:
         if (block.first_hash, block.last_hash, block.count) != (segment.first_hash, segment.last_hash, segment.states):
             raise SnapshotDamaged(f"segment {segment.id} holds other states than its manifest says")
         read.append(block)
+        on_block()
     rest = iter(read)
     return StoredRuns([[next(rest) for _ in run] for run in stored.runs])
 
 
-def load(store: SnapshotStore, asked: LoadSnapshot) -> SnapshotLoaded | SnapshotClaimRefused:
-    """Claims the partition for its new owner and loads its newest usable checkpoint. Raises SnapshotsUnavailable."""
+def load(
+    store: SnapshotStore, asked: LoadSnapshot, on_block: Callable[[], None] = _untold
+) -> SnapshotLoaded | SnapshotClaimRefused:
+    """Claims the partition for its new owner and loads its newest usable checkpoint; calls `on_block` with each block of it.
+    Raises SnapshotsUnavailable."""
     key, began_s = asked.partition, time.monotonic()
     try:
         head = store.claim(key, asked.term, asked.topics.events)
@@ -71,7 +79,7 @@ def load(store: SnapshotStore, asked: LoadSnapshot) -> SnapshotLoaded | Snapshot
         good, refused = usable(stored_here, asked.topics, asked.folded_by)
         if head.checkpoint is not None and all(each.id != head.checkpoint for each in stored_here):
             refused.insert(0, f"checkpoint {head.checkpoint}, the newest, is missing")
-        newest, damaged = _newest_whole(store, good)
+        newest, damaged = _newest_whole(store, good, on_block)
         refused += damaged
         if newest is not None:
             stored, states = newest
@@ -85,7 +93,7 @@ def load(store: SnapshotStore, asked: LoadSnapshot) -> SnapshotLoaded | Snapshot
 
 
 def _newest_whole(
-    store: SnapshotStore, newest_first: Sequence[StoredCheckpoint]
+    store: SnapshotStore, newest_first: Sequence[StoredCheckpoint], on_block: Callable[[], None]
 ) -> tuple[tuple[StoredCheckpoint, StoredRuns] | None, list[str]]:
     """The newest whose segments are all whole, with its states, and a line for each damage found on the way. A segment that
     is lost may stand in hundreds of manifests: those are passed over without being read."""
@@ -96,7 +104,7 @@ def _newest_whole(
         found: uuid.UUID | str | None = next((each for each in segments if each in passed_over), None)
         if found is None:
             try:
-                return (stored, read_states(store, stored)), _lines(passed_over, reasons)
+                return (stored, read_states(store, stored, on_block)), _lines(passed_over, reasons)
             except SnapshotDamaged as damaged:
                 found = damaged.segment or str(damaged)
                 reasons[found] = str(damaged)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from eventsrc.engine.effects import LoadSnapshot, WriteCheckpoint
+from eventsrc.engine.effects import LoadSnapshot, SnapshotPartRead, WriteCheckpoint
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import SnapshotsUnavailable
 from eventsrc.ports import SnapshotStore
@@ -23,6 +23,7 @@ from eventsrc.runtime.snapshot_calls import CheckpointWriting, OpenStore, Report
 logger = logging.getLogger("eventsrc.checkpoint")
 
 LOOK_FOR_REQUESTS_S = 1.0
+TELL_OF_LOADING_S = 1.0
 
 
 def _nothing_to_prepare() -> None:
@@ -41,7 +42,7 @@ class SnapshotThreads:
 
     def load(self, asked: LoadSnapshot) -> None:
         self._writer.watch(asked.partition)
-        self._loader.asked.put(asked)
+        self._loader.load(asked)
 
     def write(self, asked: WriteCheckpoint) -> None:
         self._writer.asked.put(asked)
@@ -49,6 +50,7 @@ class SnapshotThreads:
     def forget(self, key: PartitionKey) -> None:
         """It is no longer ours: requests for it are another's to serve."""
         self._writer.forget(key)
+        self._loader.forget(key)
 
     def close(self, timeout_s: float) -> None:
         """What is under way may go on for that long; the threads do not keep the process while a database hangs."""
@@ -64,18 +66,32 @@ class _Loader:
         self._open_store = open_store
         self._report = report
         self._prepare = prepare
+        self._told_s = 0.0
+        self._wanted: dict[PartitionKey, int] = {}
         self.asked: queue.SimpleQueue[LoadSnapshot | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="eventsrc-snapshot-load", daemon=True)
         self.thread.start()
+
+    def load(self, asked: LoadSnapshot) -> None:
+        """From the loop's thread, as `forget`."""
+        self._wanted[asked.partition] = asked.attempt
+        self.asked.put(asked)
+
+    def forget(self, key: PartitionKey) -> None:
+        """What was asked for it and has not begun is not read: others wait behind it."""
+        self._wanted.pop(key, None)
 
     def _run(self) -> None:
         with suppress(Exception):  # opening the store meets it again, and tells
             self._prepare()
         store: SnapshotStore | None = None
         while (asked := self.asked.get()) is not None:
+            if self._wanted.get(asked.partition) != asked.attempt:
+                continue
+            self._told_s = time.monotonic()
             try:
                 store = store or self._open_store()
-                self._report(load(store, asked))
+                self._report(load(store, asked, self._on_block))
             except SnapshotsUnavailable as away:
                 self._report(nothing(asked, str(away)))
             except Exception as failure:
@@ -83,6 +99,12 @@ class _Loader:
                 self._report(nothing(asked, f"loading it failed: {failure}"))
         if store is not None:
             store.close()
+
+    def _on_block(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TELL_OF_LOADING_S:
+            self._told_s = now_s
+            self._report(SnapshotPartRead())
 
 
 class _Writer:

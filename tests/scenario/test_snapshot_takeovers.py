@@ -155,6 +155,20 @@ def test_partitions_that_wait_for_their_turn_are_not_given_up() -> None:
     """)
 
 
+def test_a_checkpoint_that_takes_long_to_load_is_waited_for_while_it_comes(storing: Stage) -> None:
+    """Or one too large to load within the deadline would never be used."""
+    stored_one(storing).play(TAKEN_AGAIN.format(committed=2, barrier=5))
+    storing.play("""
+        tick 9
+        part-read
+        tick 9
+        part-read
+        tick 9
+        loaded account/0 #2 1
+        -> read account/0 from 2
+    """)
+
+
 def test_a_refused_claim_begins_the_takeover_again_and_then_halts(storing: Stage) -> None:
     """Another owner came after us, and the group will say so; where it does not, the log was truncated."""
     storing.play(TAKEN_AGAIN.format(committed=2, barrier=5))

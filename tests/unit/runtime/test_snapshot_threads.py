@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from eventsrc.engine.effects import (
     LoadSnapshot,
     SnapshotClaimRefused,
     SnapshotLoaded,
+    SnapshotPartRead,
     WriteCheckpoint,
 )
 from eventsrc.engine.partition import PartitionKey
@@ -494,6 +496,37 @@ def test_the_threads_answer_loads_and_writes_and_requests(
     bench.store.request(KEY)
     threads.write(bench.asked(13, written.stored, term=9))
     assert isinstance(inbox.get(timeout=5), CheckpointWritten)
+
+
+def test_a_load_that_takes_long_says_that_it_goes_on(
+    bench: Bench, inbox: queue.SimpleQueue[Input], threads: SnapshotThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_threads, "TELL_OF_LOADING_S", 0.0)
+    bench.write(12)
+    threads.load(LoadSnapshot(KEY, 4, 9, TOPICS, FOLDED_BY))
+    assert inbox.get(timeout=5) == SnapshotPartRead()
+    assert isinstance(inbox.get(timeout=5), SnapshotLoaded)
+
+
+def test_a_load_of_a_partition_that_has_left_holds_no_other_up(bench: Bench, inbox: queue.SimpleQueue[Input]) -> None:
+    opening = threading.Event()
+
+    def open_store() -> MemorySnapshots:
+        opening.wait(5)
+        return MemorySnapshots(bench.database)
+
+    threads = SnapshotThreads(open_store, inbox.put)
+    try:
+        for number in range(3):
+            threads.load(LoadSnapshot(PartitionKey("account", number), number, 9, TOPICS, FOLDED_BY))
+        threads.forget(PartitionKey("account", 1))
+        threads.load(LoadSnapshot(PartitionKey("account", 2), 4, 9, TOPICS, FOLDED_BY))
+        opening.set()
+        answered = [inbox.get(timeout=5) for _ in range(2)]
+    finally:
+        threads.close(5.0)
+    assert [each.attempt for each in answered if isinstance(each, SnapshotLoaded)] == [0, 4]
+    assert inbox.empty()
 
 
 def test_a_database_that_is_away_is_answered_and_found_again(
