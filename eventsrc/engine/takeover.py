@@ -2,16 +2,16 @@
 
     assigned                                        FENCING    asking for the stable offset: when it is answered, no
        |                                               |       earlier owner can commit anything any more
-       v            +--- barrier aborted --------------+
-    FENCING --stable offset--> CLAIMING                |       our barrier, with the same proof of membership
-       ^                          |                    |
-       |                    barrier committed          |
-       |                          v                    |
-       +--- in doubt,          LOADING                         asking the snapshot store for the newest checkpoint that may be
-       |    claim refused         |                            used; where there is no store, this passes at once
+       v            +--- barrier aborted, in doubt ----+
+    FENCING --stable offset--> CLAIMING                        our barrier, with the same proof of membership
+       ^                          |
+       |                    barrier committed
+       |                          v
+       +--- claim refused --- LOADING                          asking the snapshot store for the newest checkpoint that may be
+       |                          |                            used; where there is no store, this passes at once
        |                  loaded, or given up
        |                          v
-       +--- in doubt ---       READING   <--> BLOCKED          folding events until our own barrier arrives;
+       |                       READING   <--> BLOCKED          folding events until our own barrier arrives;
        |                          |                            BLOCKED: an event of a schema not known here
        |                    own barrier read
        |                          v

@@ -56,6 +56,7 @@ from eventsrc.engine.effects import (
 )
 from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.overlong import Overlong
+from eventsrc.engine.pacing import Pacing
 from eventsrc.engine.partition import CommandPlace, Partition, PartitionKey, UnknownSchemaHere
 from eventsrc.engine.report import WorkerReport
 from eventsrc.engine.reporting import report_of
@@ -68,8 +69,6 @@ from eventsrc.model.pipeline import Pipeline
 
 logger = logging.getLogger("eventsrc.engine")
 
-FREE_ABORTS = 2
-SETTLED_AFTER_S = 5.0
 COOLED_AT_ONCE = 2000
 
 _ON_THE_WAY = (Phase.FENCING, Phase.CLAIMING, Phase.LOADING, Phase.READING)
@@ -95,20 +94,15 @@ class WorkerEngine:
     suspicious: bool = False
     overlong_before: Mapping[CommandPlace, int] = field(default_factory=dict)
     """How often deciding a command has taken too long in earlier lives."""
-    _committed_commands: int = 0
     _refused_for_good: dict[PartitionKey, str] = field(default_factory=dict)
-    _quiet_since_s: float | None = None
-    _settled: bool = False
-    _record_limit: int = 0
-    _aborts_in_a_row: int = 0
-    _hold_until_s: float = 0.0
     _announcements: Announcements = field(default_factory=Announcements)
     checkpoints: Checkpoints = field(init=False)
+    _pacing: Pacing = field(init=False)
     _overlong: Overlong = field(init=False)
     _takeovers: Takeovers = field(init=False)
 
     def __post_init__(self) -> None:
-        self._record_limit = self.limits.records
+        self._pacing = Pacing(self.limits.records, self.suspicious)
         of = self.pipeline.settings
         self._overlong = Overlong(
             of.max_poll_interval, of.handler_attempts, dict(self.overlong_before), self.surroundings.isolated
@@ -140,17 +134,17 @@ class WorkerEngine:
     @property
     def record_limit(self) -> int:
         """How many commands to poll at once."""
-        return 1 if self.singly else self._record_limit
+        return self._pacing.record_limit
 
     @property
     def singly(self) -> bool:
-        """Earlier lives ended uncleanly: one command at a time, until what was under way then is behind."""
-        return self.suspicious and not self.proved
+        """One command at a time, each named before it is decided."""
+        return self._pacing.singly
 
     @property
     def proved(self) -> bool:
-        """What was under way when an earlier life ended (one batch and one ahead at most) is behind, or nothing waits."""
-        return self._settled or self._committed_commands > 2 * self.limits.records
+        """What may have ended an earlier life is behind."""
+        return self._pacing.proved
 
     @property
     def quiet(self) -> bool:
@@ -301,7 +295,7 @@ class WorkerEngine:
         takes nothing over any more, and waits for no producer: what has not begun is the next owner's."""
         if self._stopping and self.lane.state is TransactionState.ABSENT:
             return self._drop_ahead()
-        if self.lane.state is not TransactionState.IDLE or self._revoking or at.monotonic_s < self._hold_until_s:
+        if self.lane.state is not TransactionState.IDLE or self._revoking or self._pacing.holds_off(at):
             return []
         barriers = None if self._stopping else self._takeovers.barriers(at)
         batch = barriers or self.lane.take_ahead()
@@ -313,7 +307,7 @@ class WorkerEngine:
     def _committed(self, committed: TransactionCommitted, at: Instant) -> list[Effect]:
         batch = committed.batch
         self.lane.decided(batch, producer_usable=not committed.producer_suspect)
-        self._aborts_in_a_row = 0
+        self._pacing.committed(batch)
         effects: list[Effect] = []
         if committed.producer_suspect:
             effects.append(ReplaceProducer("a late copy of its last commit request may still reach the broker"))
@@ -325,8 +319,6 @@ class WorkerEngine:
                 effects += self._note_offset(section, committed)
             effects += self.checkpoints.decided(batch)
             say_dead_letters(batch)
-            self._committed_commands += batch.commands
-            self._record_limit = min(self.limits.records, self._record_limit * 2)
             if batch.answers:
                 effects.append(SendAnswers(batch.answers))
         return effects + self._advance(at)
@@ -357,7 +349,7 @@ class WorkerEngine:
         for ownership in self._takeovers.claimants(aborted.batch):
             ownership.on(PhaseEvent.BARRIER_ABORTED)
             effects.append(self._takeovers.restart(ownership, at))
-        self._hold_off(at)
+        self._pacing.not_committed(at)
         return effects + self._advance(at)
 
     def _in_doubt(self, doubt: TransactionInDoubt, at: Instant) -> list[Effect]:
@@ -367,14 +359,14 @@ class WorkerEngine:
             "the outcome of a transaction is not known; its partitions are rebuilt from the log: %s", doubt.cause
         )
         if doubt.timed_out:
-            self._halve(doubt.batch)
+            self._pacing.timed_out(doubt.batch)
         effects = self._drop_ahead()
         effects.append(ReplaceProducer(doubt.cause))
         for ownership in self._takeovers.claimants(doubt.batch) or self._concerned(doubt.batch):
             ownership.on(PhaseEvent.IN_DOUBT)
             self.checkpoints.left(ownership.key)
             effects += [Pause(ownership.key), self._takeovers.restart(ownership, at)]
-        self._hold_off(at)
+        self._pacing.not_committed(at)
         return effects
 
     def _concerned(self, batch: Batch) -> list[Ownership]:
@@ -385,16 +377,6 @@ class WorkerEngine:
             for each, section in found
             if each is not None and each.partition is not None and each.partition is section.partition
         ]
-
-    def _hold_off(self, at: Instant) -> None:
-        """One abort is normal (a rebalance); several in a row are a broker in trouble, which repeating at once feeds."""
-        self._aborts_in_a_row += 1
-        if self._aborts_in_a_row > FREE_ABORTS:
-            self._hold_until_s = at.monotonic_s + min(1.0, 0.05 * 2 ** (self._aborts_in_a_row - FREE_ABORTS))
-
-    def _halve(self, batch: Batch) -> None:
-        if batch.kind is BatchKind.COMMANDS:  # a barrier says nothing of how much is too much
-            self._record_limit = max(1, min(self._record_limit, batch.commands) // 2)
 
     def _take_back_all(self, batch: Batch) -> list[Effect]:
         """Undo the batch ahead, then this one: newest first. Each partition is read again from where they began."""
@@ -455,16 +437,8 @@ class WorkerEngine:
 
     # ---- time, and ends
 
-    def _settle(self, at: Instant) -> None:
-        if not self.quiet or self.recovering:
-            self._quiet_since_s = None
-        elif self._quiet_since_s is None:
-            self._quiet_since_s = at.monotonic_s
-        elif at.monotonic_s - self._quiet_since_s > SETTLED_AFTER_S:
-            self._settled = True
-
     def _ticked(self, at: Instant) -> list[Effect]:
-        self._settle(at)
+        self._pacing.looked(at, idle=self.quiet and not self.recovering)
         effects: list[Effect] = []
         due = [each for each in self.owned.values() if each.phase in (Phase.WAITING, Phase.BLOCKED)]
         due = [each for each in due if each.retry_at_s <= at.monotonic_s]
