@@ -108,9 +108,9 @@ class DamagedCheckpoint:
 
 
 class Head(NamedTuple):
-    """The newest checkpoint of a partition (None: there is none), the term that may extend it, and when somebody last asked
-    for one (`checkpoint now`)."""
+    """The newest checkpoint of a partition (None: there is none), the term that may extend it (None: nobody has claimed it,
+    or not since it was discarded), and when somebody last asked for one (`checkpoint now`)."""
 
-    term: int
+    term: int | None
     checkpoint: uuid.UUID | None
     requested_at: datetime | None = None

@@ -140,11 +140,7 @@ class MemorySnapshots:
     def heads(self, keys: Collection[PartitionKey]) -> Mapping[PartitionKey, Head]:
         with self._open() as database:
             found = {key: database.heads[key] for key in keys if key in database.heads}
-            return {
-                key: Head(row.term, row.checkpoint, row.requested_at)
-                for key, row in found.items()
-                if row.term is not None
-            }
+            return {key: Head(row.term, row.checkpoint, row.requested_at) for key, row in found.items()}
 
     def close(self) -> None:
         pass

@@ -398,8 +398,17 @@ def test_a_damaged_row_says_so_and_the_others_stand(database: Database, store: S
 # ---- requests, and being away
 
 
+def test_a_request_reaches_the_owner_whose_claim_was_discarded(database: Database, store: SnapshotStore) -> None:
+    store.claim(KEY, 5, TOPIC)
+    operator = database.store()
+    operator.discard(KEY)
+    asked = operator.request(KEY)
+    assert store.heads([KEY]) == {KEY: (None, None, asked)}
+
+
 def test_a_request_reaches_the_owner(database: Database, store: SnapshotStore) -> None:
     asked = database.store().request(KEY)
+    assert store.heads([KEY]) == {KEY: (None, None, asked)}
     assert store.claim(KEY, 5, TOPIC) == (5, None, asked)
     first = committed(store)
     (found,) = store.checkpoints(KEY)

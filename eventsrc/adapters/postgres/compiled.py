@@ -14,7 +14,7 @@ INSERT INTO eventsrc.head (pipeline, aggregate, partition, requested_at) VALUES 
 HEADS: LiteralString = """
 SELECT eventsrc.head.aggregate, eventsrc.head.partition, eventsrc.head.term, eventsrc.head.checkpoint_id, eventsrc.head.requested_at
 FROM eventsrc.head JOIN unnest(CAST(%(aggregates)s::TEXT[] AS TEXT[]), CAST(%(partitions)s::INTEGER[] AS INTEGER[])) AS anon_1(aggregate, partition) ON eventsrc.head.aggregate = anon_1.aggregate AND eventsrc.head.partition = anon_1.partition
-WHERE eventsrc.head.pipeline = %(pipeline)s::VARCHAR AND eventsrc.head.term IS NOT NULL"""
+WHERE eventsrc.head.pipeline = %(pipeline)s::VARCHAR"""
 
 LOCK_HEAD: LiteralString = """
 SELECT eventsrc.head.events_topic_id, eventsrc.head.term, eventsrc.head.checkpoint_id, now() AS now_1

@@ -79,7 +79,7 @@ def _heads() -> ClauseElement:
     return (
         select(head.c.aggregate, head.c.partition, head.c.term, head.c.checkpoint_id, head.c.requested_at)
         .select_from(head.join(asked, here))
-        .where(head.c.pipeline == bindparam("pipeline"), head.c.term.is_not(None))
+        .where(head.c.pipeline == bindparam("pipeline"))
     )
 
 

@@ -68,7 +68,7 @@ class PostgresSnapshots:
 
     def claim(self, key: PartitionKey, term: int, events_topic_id: str) -> Head:
         values = {**self._of(key), "term": term, "events_topic_id": events_topic_id}
-        with self._working(f"claiming the snapshots of {key}") as connection, _statement("claim"):
+        with self._working("claiming snapshots") as connection, _statement("claim"):
             row = connection.execute(compiled.CLAIM, values).fetchone()
         if row is None:
             raise SnapshotSuperseded(f"the snapshots of {key} belong to a later term than {term}")

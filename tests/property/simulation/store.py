@@ -152,7 +152,7 @@ class FlakyStore:
     def claim(self, key: PartitionKey, term: int, events_topic_id: str) -> Head:
         self._reach()
         head = self._store.claim(key, term, events_topic_id)
-        self._shared.claimed[key] = head.term
+        self._shared.claimed[key] = term
         self._answer()
         return head
 
