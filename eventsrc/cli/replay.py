@@ -13,6 +13,7 @@ from eventsrc.cli.finding import find_aggregate
 from eventsrc.cli.render import dump, local_time, printable
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.times import MOMENTS, moment_text
+from eventsrc.errors import SnapshotsUnavailable, Unreachable
 from eventsrc.model.moments import AtPositions, parse_moment
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ def _compare(session: Session, pipeline: Pipeline, only: AggregateType | None, *
     from eventsrc.cli.comparison import comparison_object, comparison_text
     from eventsrc.runtime.comparing import compare
 
-    compared = compare(pipeline, session.settings, aggregate=only)
+    try:
+        compared = compare(pipeline, session.settings, aggregate=only)
+    except SnapshotsUnavailable as away:
+        raise Unreachable(str(away)) from away
     print(dump(comparison_object(compared)) if as_json else comparison_text(compared))
     if compared.difference is not None:
         raise typer.Exit(EXIT_FAILURE)

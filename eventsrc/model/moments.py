@@ -124,7 +124,11 @@ def moment_of(at: datetime | str | Moment) -> Moment:
     """What a caller gave as `at`. Raises `InvalidMoment`."""
     if isinstance(at, datetime):
         return at_time(at)
-    return parse_moment(at, datetime.now(UTC)) if isinstance(at, str) else at
+    if isinstance(at, str):
+        return parse_moment(at, datetime.now(UTC))
+    if not isinstance(at, Moment):
+        raise InvalidMoment(f"{at!r} is no moment: give an aware datetime, or a text: {FORMS}")
+    return at
 
 
 def _time(text: str, now: datetime, forms: str) -> datetime:

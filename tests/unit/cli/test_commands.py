@@ -67,6 +67,20 @@ def test_each_error_has_its_exit_code(error: Exception, code: int) -> None:
     assert errors.exit_code_of(error) == code
 
 
+def test_a_comparison_without_its_database_exits_as_unreachable(shop: Path) -> None:
+    program = (
+        "import os\nos.environ.update(DATABASE_URL='postgresql://u:hush@127.0.0.1:1/x', KAFKA_BOOTSTRAP_SERVERS='127.0.0.1:1')\n"
+        "from unittest.mock import patch\nfrom eventsrc.cli.main import run\nfrom eventsrc.errors import SnapshotsUnavailable\n"
+        "with patch('eventsrc.runtime.comparing.compare', side_effect=SnapshotsUnavailable('away')):\n"
+        "    raise SystemExit(run(['replay', 'shop.app:pipeline', '--compare']))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=shop, env={"PYTHONPATH": f"{SOURCE}:{shop}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (3, "error: away\n")
+
+
 def test_problems_are_listed_below_their_error() -> None:
     assert errors.error_text(TopicsInvalid("topics are wrong", ["one", "two"])) == "topics are wrong\n  one\n  two"
 

@@ -120,5 +120,7 @@ def test_what_a_caller_gives_as_a_moment() -> None:
     assert moment_of(NOW) == AtTime(NOW.timestamp().__int__() * 1_000_000)
     assert moment_of("#3") == AtSequence(3)
     assert moment_of(END) is END
+    with pytest.raises(InvalidMoment, match=r"17 is no moment: give an aware datetime, or a text"):
+        moment_of(17)  # type: ignore[arg-type]  # what a caller without a type checker may give
     with pytest.raises(InvalidMoment, match="names no zone"):
         moment_of(datetime(2026, 11, 22))
