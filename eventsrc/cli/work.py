@@ -55,3 +55,5 @@ def configure_logging(level: str) -> None:
     )
     if level in ("warning", "error"):
         logging.getLogger("eventsrc.kafka").setLevel(logging.CRITICAL)
+    if level != "debug":  # its own account of what it sets up and runs: the commands say what matters
+        logging.getLogger("alembic").setLevel(logging.WARNING)

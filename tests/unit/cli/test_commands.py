@@ -81,6 +81,18 @@ def test_a_comparison_without_its_database_exits_as_unreachable(shop: Path) -> N
     assert (ended.returncode, ended.stderr) == (3, "error: away\n")
 
 
+@pytest.mark.parametrize(("level", "shown"), [("info", ""), ("debug", "alembic.runtime")])
+def test_alembics_own_lines_are_for_debugging(level: str, shown: str) -> None:
+    program = (
+        f"import logging\nfrom eventsrc.cli.work import configure_logging\nconfigure_logging({level!r})\n"
+        "logging.getLogger('alembic.runtime').info('setup')\n"
+    )
+    environ = {"PYTHONPATH": SOURCE}
+    ended = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert shown in ended.stderr
+    assert bool(ended.stderr) is bool(shown)
+
+
 def test_problems_are_listed_below_their_error() -> None:
     assert errors.error_text(TopicsInvalid("topics are wrong", ["one", "two"])) == "topics are wrong\n  one\n  two"
 
