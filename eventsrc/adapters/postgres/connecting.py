@@ -70,6 +70,8 @@ def libpq_address(address: str) -> str:
         raise InvalidSettings(f"database_url is not the address of a Postgres: it begins with {url['scheme']}://")
     dsn = f"{url['scheme']}://{address[url.end() :]}" if url else address
     try:
+        if url and _splits_the_password(address[url.end() :]):
+            raise psycopg.ProgrammingError
         conninfo_to_dict(dsn)
     except psycopg.Error:
         raise InvalidSettings(
@@ -77,6 +79,11 @@ def libpq_address(address: str) -> str:
             "(a reserved character in the password is written as %XX)"
         ) from None
     return dsn
+
+
+def _splits_the_password(rest: str) -> bool:
+    """An `@`, `/` or `?` in it that is not escaped: libpq would take what follows for a host, and say it in its errors."""
+    return "@" in rest.partition("@")[2] or ("@" in rest and "@" not in re.split("[/?]", rest, maxsplit=1)[0])
 
 
 def connect(dsn: str, application_name: str) -> PatientConnection:

@@ -57,6 +57,7 @@ print(sorted({"sqlalchemy", "alembic", "mako"} & set(sys.modules)))
         ("postgresql://a@/d?host=/tmp/x", "postgresql://a@/d?host=/tmp/x"),
         ("postgresql+psycopg://a:b@h:1/d", "postgresql://a:b@h:1/d"),
         ("postgres+psycopg2://h/d", "postgres://h/d"),
+        ("postgresql://u:a#b@h/d", "postgresql://u:a#b@h/d"),
         ("host=h dbname=d password='a://b'", "host=h dbname=d password='a://b'"),
     ],
 )
@@ -65,7 +66,16 @@ def test_addresses_in_every_form(address: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["mysql://u:hush@h/d", "postgresql://u:hush hush@[h", "hush", "postgresql://h?hush=1"]
+    "address",
+    [
+        "mysql://u:hush@h/d",
+        "postgresql://u:hush hush@[h",
+        "hush",
+        "postgresql://h?hush=1",
+        "postgresql://u:a@hush@h/d",
+        "postgresql://u:a/hush@h/d",
+        "postgresql://u:a?hush@h/d",
+    ],
 )
 def test_what_is_no_address_is_refused_without_being_shown(address: str) -> None:
     with pytest.raises(InvalidSettings, match="database_url") as refused:
