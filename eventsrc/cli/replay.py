@@ -62,6 +62,7 @@ def replay(
     """
     from eventsrc.cli.progress import ProgressBar
     from eventsrc.cli.replay_output import open_output
+    from eventsrc.codec import fold_files
     from eventsrc.runtime.replaying import replay as run_replay
 
     pipeline, rest = session.split(words)
@@ -70,6 +71,9 @@ def replay(
     if aggregate_id is not None and aggregate is None:
         raise UsageError("--id needs --aggregate, which says what it is an id of")
     only = None if aggregate is None else find_aggregate(pipeline, aggregate)
+    if not from_log:
+        for line in fold_files.warnings(pipeline, session.settings.schemas_dir):
+            print(f"warning: {line}; --from-log folds without checkpoints", file=sys.stderr)
     if compare:
         if until != "end" or aggregate_id is not None or into is not None or from_log:
             raise UsageError("--compare holds whole checkpoints against the whole log: only --aggregate goes with it")

@@ -71,6 +71,15 @@ def compare(pipeline: Pipeline, directory: Path) -> FoldReport:
     return report
 
 
+def warnings(pipeline: Pipeline, directory: Path) -> list[str]:
+    """A line for each aggregate whose checkpoints may hold other states than the code folds, or whose file is damaged: for
+    those that use checkpoints and are not to be stopped by it."""
+    try:
+        return compare(pipeline, directory).changed
+    except InvalidSchema as damaged:
+        return [str(damaged)]
+
+
 def export(pipeline: Pipeline, directory: Path, *, same_fold: bool = False) -> list[Path]:
     """Writes what is missing or of another version, and, where the caller vouches for the same fold, what has changed.
     Returns their paths. Raises SchemaIncompatible for a change that nobody vouches for, before anything is written."""

@@ -214,7 +214,15 @@ class _Worker:
 
             return PostgresSnapshots(url, pipeline, instance)
 
-        return SnapshotThreads(open_store, driver.post, _import_store)
+        return SnapshotThreads(open_store, driver.post, self._prepare_snapshots)
+
+    def _prepare_snapshots(self) -> None:
+        """While the worker joins: what it needs when it is a member."""
+        _import_store()
+        from eventsrc.codec import fold_files
+
+        for line in fold_files.warnings(self._pipeline, self._settings.schemas_dir):
+            logger.warning("%s", line)
 
     def _describe_blocker(self, key: PartitionKey) -> str | None:
         return describe_blocker(self._common, self._pipeline.settings.group_id, self._events[key.aggregate], key.number)

@@ -101,3 +101,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_text("{}")
     with pytest.raises(InvalidSchema, match="restore it from version control"):
         fold_files.compare(pipeline, tmp_path)
+
+
+def test_whoever_uses_checkpoints_is_warned_and_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = written(tmp_path, monkeypatch)
+    (path,) = fold_files.export(pipeline, tmp_path)
+    assert fold_files.warnings(pipeline, tmp_path) == []
+    (changed,) = fold_files.warnings(written(tmp_path, monkeypatch, "        self.total -= event.number"), tmp_path)
+    assert "may hold other states than a replay" in changed
+    path.write_text("damaged")
+    (damaged,) = fold_files.warnings(pipeline, tmp_path)
+    assert str(path) in damaged
