@@ -16,7 +16,7 @@ from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.engine.report import WorkerReport
 from eventsrc.model.position import Offset, Position
-from eventsrc.model.snapshot import DamagedCheckpoint, Head, Run, Segment, StoredCheckpoint
+from eventsrc.model.snapshot import DamagedCheckpoint, Head, Listed, Run, Segment, StoredCheckpoint
 
 Polled = Mapping[PartitionKey, Sequence[ConsumedRecord]]
 
@@ -175,8 +175,13 @@ class SnapshotStore(Protocol):
         """From now on only `term` may commit checkpoints of this partition. Idempotent. Raises SnapshotSuperseded where the
         head has this term's successor (on the same events topic: on another one the term means nothing)."""
 
-    def checkpoints(self, key: PartitionKey) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
-        """All that are kept, newest first: by position, then by when they were taken."""
+    def listed(self, key: PartitionKey) -> Sequence[Listed]:
+        """All that are kept, newest first: by position, then by when they were taken. Cheap: no manifest is read."""
+
+    def checkpoints(
+        self, key: PartitionKey, ids: Sequence[uuid.UUID] | None = None
+    ) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+        """Those, in that order, or all that are kept, as `listed` has them; without those that have gone."""
 
     def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
         """Their blocks, in the order asked for; each as long as its segment says and with its CRC. Raises SnapshotDamaged."""

@@ -6,11 +6,13 @@ or the log does.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from eventsrc.engine.notes import TopicIds
 from eventsrc.errors import LogInconsistent
-from eventsrc.model.snapshot import Checkpoint, DamagedCheckpoint, FoldedBy, StoredCheckpoint
+from eventsrc.model.snapshot import Checkpoint, FoldedBy, StoredCheckpoint
 
 DISCARD = (
     "To recover this partition from its log instead, discard its checkpoints (eventsrc checkpoint discard) and restart the "
@@ -33,32 +35,26 @@ def refusal(checkpoint: Checkpoint, topics: TopicIds, folded_by: FoldedBy) -> st
     return None
 
 
-def usable(
-    kept: Sequence[StoredCheckpoint | DamagedCheckpoint], topics: TopicIds, folded_by: FoldedBy
-) -> tuple[list[StoredCheckpoint], list[str]]:
-    """Those that may be used, in the order given, and a line for each reason why others may not."""
-    good: list[StoredCheckpoint] = []
-    refused: dict[str, list[str]] = {}
-    for each in kept:
-        reason = each.reason if isinstance(each, DamagedCheckpoint) else refusal(each.checkpoint, topics, folded_by)
-        if reason is not None:
-            refused.setdefault(reason, []).append(str(each.id))
-        elif isinstance(each, StoredCheckpoint):
-            good.append(each)
-    return good, [f"{named(ids)}: {reason}" for reason, ids in refused.items()]
+@dataclass(slots=True)
+class PassedOver:
+    """Checkpoints that may not be used, met newest first."""
+
+    _by_reason: dict[str, list[uuid.UUID]] = field(default_factory=dict)
+
+    def add(self, checkpoint: uuid.UUID, reason: str) -> None:
+        self._by_reason.setdefault(reason, []).append(checkpoint)
+
+    def lines(self) -> tuple[str, ...]:
+        """One for each reason."""
+        return tuple(f"{_named(ids)}: {reason}" for reason, ids in self._by_reason.items())
 
 
-def later_term(kept: Sequence[StoredCheckpoint | DamagedCheckpoint], topics: TopicIds, term: int) -> int | None:
-    """The term of a checkpoint of this log that an owner after `term` has written; None where there is none."""
-    terms = [
-        each.checkpoint.term
-        for each in kept
-        if isinstance(each, StoredCheckpoint) and each.checkpoint.events_topic_id == topics.events
-    ]
-    return max((each for each in terms if each > term), default=None)
+def is_of_later_term(stored: StoredCheckpoint, topics: TopicIds, term: int) -> bool:
+    """An owner of this log after `term` has written it."""
+    return stored.checkpoint.events_topic_id == topics.events and stored.checkpoint.term > term
 
 
-def named(ids: Sequence[object]) -> str:
+def _named(ids: Sequence[object]) -> str:
     """Checkpoints, the newest first, in a message."""
     return f"checkpoint {ids[0]}" if len(ids) == 1 else f"{len(ids)} checkpoints, the newest {ids[0]}"
 

@@ -107,6 +107,14 @@ class DamagedCheckpoint:
     taken_at: datetime | None = None
 
 
+class Listed(NamedTuple):
+    """Of a kept checkpoint, what is known without reading its manifest; as its row says, which may be damaged."""
+
+    id: uuid.UUID
+    position: Position
+    taken_at: datetime
+
+
 class Head(NamedTuple):
     """The newest checkpoint of a partition (None: there is none), the term that may extend it (None: nobody has claimed it,
     or not since it was discarded), and when somebody last asked for one (`checkpoint now`)."""

@@ -80,7 +80,7 @@ def wait_for(
 
 def _look_for_new(store: SnapshotStore, asked: Asked, came: Callable[[PartitionKey, StoredCheckpoint], None]) -> None:
     for key, head in store.heads(list(asked.waiting)).items():
-        newest = next((each for each in store.checkpoints(key) if each.id == head.checkpoint), None)
+        newest = next(iter(store.checkpoints(key, [head.checkpoint])), None) if head.checkpoint is not None else None
         if isinstance(newest, StoredCheckpoint) and newest.taken_at >= asked.waiting[key]:
             asked.came[key] = newest
             del asked.waiting[key]

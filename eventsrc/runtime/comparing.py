@@ -159,7 +159,7 @@ class _Partition:
         return self._blocks[segment.id]
 
     def _is_still_kept(self, checkpoint: uuid.UUID) -> bool:
-        kept = self._store.checkpoints(PartitionKey(self._aggregate.name, self._number))
+        kept = self._store.listed(PartitionKey(self._aggregate.name, self._number))
         return any(each.id == checkpoint for each in kept)
 
     def _expect(self, stored: StoredCheckpoint) -> None:

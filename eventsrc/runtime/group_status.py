@@ -17,6 +17,7 @@ from eventsrc.errors import SnapshotsUnavailable, TopicsInvalid, Unreachable
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.snapshot import StoredCheckpoint
 from eventsrc.ports import SnapshotStore
+from eventsrc.runtime.kept_checkpoints import newest_first
 from eventsrc.runtime.status_file import UnreadableStatus, WorkerStatus
 
 SILENT_AFTER_S = 10.0
@@ -140,7 +141,7 @@ def newest_checkpoints(store: SnapshotStore, keys: Iterable[PartitionKey]) -> di
     for key, head in heads.items():
         if head.checkpoint is None:
             continue
-        newest = next((each for each in store.checkpoints(key) if isinstance(each, StoredCheckpoint)), None)
+        newest = next((each for each in newest_first(store, key) if isinstance(each, StoredCheckpoint)), None)
         if newest is not None:
             found[key] = NewestCheckpoint(
                 str(newest.id), newest.checkpoint.position, in_us(newest.taken_at), newest.size_bytes, newest.states

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -27,10 +27,11 @@ from eventsrc.engine.effects import (
 from eventsrc.engine.merging import newest_to_merge
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.retention import kept
-from eventsrc.engine.snapshots import later_term, named, usable
+from eventsrc.engine.snapshots import PassedOver, is_of_later_term, refusal
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable, SnapshotSuperseded
-from eventsrc.model.snapshot import Run, StoredCheckpoint
+from eventsrc.model.snapshot import DamagedCheckpoint, Run, StoredCheckpoint
 from eventsrc.ports import SnapshotStore
+from eventsrc.runtime.kept_checkpoints import in_turn
 
 logger = logging.getLogger("eventsrc.checkpoint")
 
@@ -71,51 +72,54 @@ def load(
     key, began_s = asked.partition, time.monotonic()
     try:
         head = store.claim(key, asked.term, asked.topics.events)
-        stored_here = store.checkpoints(key)
-        if (later := later_term(stored_here, asked.topics, asked.term)) is not None:  # it came between the two calls
+    except SnapshotSuperseded as refused:
+        return SnapshotClaimRefused(key, asked.attempt, str(refused))
+    passed_over = PassedOver()
+    lost: dict[uuid.UUID, str] = {}
+    ids = [each.id for each in store.listed(key)]
+    if head.checkpoint is not None and head.checkpoint not in ids:
+        passed_over.add(head.checkpoint, "it is the newest, and its row is missing")
+    ids.sort(key=lambda each: each != head.checkpoint)  # it is the newest, whatever its row says now
+    for stored in in_turn(store, key, ids):
+        if isinstance(stored, StoredCheckpoint) and is_of_later_term(stored, asked.topics, asked.term):
+            # its owner came between the claim and here
+            later = stored.checkpoint.term
             return SnapshotClaimRefused(
                 key, asked.attempt, f"a checkpoint of {key} is of a later term than {asked.term}: {later}"
             )
-        good, refused = usable(stored_here, asked.topics, asked.folded_by)
-        if head.checkpoint is not None and all(each.id != head.checkpoint for each in stored_here):
-            refused.insert(0, f"checkpoint {head.checkpoint}, the newest, is missing")
-        newest, damaged = _newest_whole(store, good, on_block)
-        refused += damaged
-        if newest is not None:
-            stored, states = newest
+        found = _states_or_reason(store, stored, asked, lost, on_block)
+        if not isinstance(found, str):
             took_s = time.monotonic() - began_s
-            return SnapshotLoaded(
-                key, asked.attempt, stored, states, head.checkpoint, True, tuple(refused), None, took_s
-            )
-    except SnapshotSuperseded as refused_claim:
-        return SnapshotClaimRefused(key, asked.attempt, str(refused_claim))
-    return SnapshotLoaded(key, asked.attempt, None, None, head.checkpoint, True, tuple(refused))
+            lines = passed_over.lines()
+            return SnapshotLoaded(key, asked.attempt, *found, head.checkpoint, True, lines, None, took_s)
+        passed_over.add(stored.id, found)
+    return SnapshotLoaded(key, asked.attempt, None, None, head.checkpoint, True, passed_over.lines())
 
 
-def _newest_whole(
-    store: SnapshotStore, newest_first: Sequence[StoredCheckpoint], on_block: Callable[[], None]
-) -> tuple[tuple[StoredCheckpoint, StoredRuns] | None, list[str]]:
-    """The newest whose segments are all whole, with its states, and a line for each damage found on the way. A segment that
-    is lost may stand in hundreds of manifests: those are passed over without being read."""
-    passed_over: dict[uuid.UUID | str, list[uuid.UUID]] = {}
-    reasons: dict[uuid.UUID | str, str] = {}
-    for stored in newest_first:
-        segments = (segment.id for run in stored.runs for segment in run)
-        found: uuid.UUID | str | None = next((each for each in segments if each in passed_over), None)
-        if found is None:
-            try:
-                return (stored, read_states(store, stored, on_block)), _lines(passed_over, reasons)
-            except SnapshotDamaged as damaged:
-                found = damaged.segment or str(damaged)
-                reasons[found] = str(damaged)
-        passed_over.setdefault(found, []).append(stored.id)
-    return None, _lines(passed_over, reasons)
-
-
-def _lines(
-    passed_over: Mapping[uuid.UUID | str, Sequence[uuid.UUID]], reasons: Mapping[uuid.UUID | str, str]
-) -> list[str]:
-    return [f"{named(ids)}: {reasons[found]}" for found, ids in passed_over.items()]
+def _states_or_reason(
+    store: SnapshotStore,
+    stored: StoredCheckpoint | DamagedCheckpoint,
+    asked: LoadSnapshot,
+    lost: dict[uuid.UUID, str],
+    on_block: Callable[[], None],
+) -> tuple[StoredCheckpoint, StoredRuns] | str:
+    """Its states, or why it cannot be used. `lost`: segments that were damaged or missing; they may stand in hundreds of
+    manifests, which are passed over without being read."""
+    if isinstance(stored, DamagedCheckpoint):
+        return stored.reason
+    reason = refusal(stored.checkpoint, asked.topics, asked.folded_by)
+    if reason is not None:
+        return reason
+    for run in stored.runs:
+        for segment in run:
+            if segment.id in lost:
+                return lost[segment.id]
+    try:
+        return stored, read_states(store, stored, on_block)
+    except SnapshotDamaged as damaged:
+        if damaged.segment is not None:
+            lost[damaged.segment] = str(damaged)
+        return str(damaged)
 
 
 def nothing(asked: LoadSnapshot, problem: str) -> SnapshotLoaded:
@@ -215,10 +219,10 @@ class CheckpointWriting:
         if collected_s is not None and now_s - collected_s < COLLECT_EVERY_S:
             return
         self._collected_s[key] = now_s
-        stored = [each for each in self._store.checkpoints(key) if isinstance(each, StoredCheckpoint)]
+        listed = self._store.listed(key)
         # by the clock that took them: this machine's may be months off
-        now = max((each.taken_at for each in stored), default=self.now())
-        keep = kept(stored, now) | {newest.id}
+        now = max((each.taken_at for each in listed), default=self.now())
+        keep = kept(listed, now) | {newest.id}
         self._store.collect(key, newest.checkpoint.term, keep)
 
     def look_for_requests(self, watched: Collection[PartitionKey]) -> None:

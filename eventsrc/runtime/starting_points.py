@@ -6,7 +6,8 @@ beginning. Only reads: nothing is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping
 
 from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.adapters.kafka.topics import observe_topics
@@ -15,14 +16,15 @@ from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.cut import Bound
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.engine.snapshots import usable
+from eventsrc.engine.snapshots import refusal
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.moments import Place
 from eventsrc.model.names import commands_topic, events_topic
 from eventsrc.model.pipeline import Pipeline
-from eventsrc.model.snapshot import Checkpoint, DamagedCheckpoint, FoldedBy, Run, StoredCheckpoint
+from eventsrc.model.snapshot import Checkpoint, DamagedCheckpoint, FoldedBy, Listed, Run, StoredCheckpoint
 from eventsrc.ports import SnapshotStore
+from eventsrc.runtime.kept_checkpoints import in_turn
 
 
 def topic_ids(pipeline: Pipeline, bootstrap_servers: str, kafka: Mapping[str, str] | None) -> dict[str, TopicIds]:
@@ -65,39 +67,36 @@ class CheckpointStarts:
         if self._away is not None:
             return None
         try:
-            kept = self._store.checkpoints(PartitionKey(aggregate.name, place.partition))
-            return self._nearest(kept, place, aggregate, key, bound, bounds())
+            return self._nearest(place, aggregate, key, bound, bounds)
         except SnapshotsUnavailable as away:
             self._away = str(away)
             return None
 
     def _nearest(
-        self,
-        kept: Sequence[StoredCheckpoint | DamagedCheckpoint],
-        place: Place,
-        aggregate: AggregateType,
-        key: bytes | None,
-        bound: Bound,
-        log: Bounds,
+        self, place: Place, aggregate: AggregateType, key: bytes | None, bound: Bound, bounds: Callable[[], Bounds]
     ) -> tuple[StoredCheckpoint, StoredRuns] | None:
-        good, refused = usable(kept, self._topics[aggregate.name], folded_by(self._catalog, aggregate))
-        for reason in refused:
-            self._pass_over(place, reason)
-        for stored in good:
-            if not _is_below(stored.checkpoint, bound):
+        topics, code = self._topics[aggregate.name], folded_by(self._catalog, aggregate)
+        partition = PartitionKey(aggregate.name, place.partition)
+        worth_reading = [each.id for each in self._store.listed(partition) if _may_be(each, bound)]
+        log: Bounds | None = None
+        for stored in in_turn(self._store, partition, worth_reading):
+            if isinstance(stored, DamagedCheckpoint):
+                self._pass_over(place, stored.id, stored.reason)
                 continue
-            if not log.start <= stored.checkpoint.anchor.offset or stored.checkpoint.seen.offset >= log.stable_end:
-                self._pass_over(
-                    place,
-                    f"checkpoint {stored.id}: the log, {log.start} to {log.stable_end}, does not hold what it saw",
-                )
+            reason = refusal(stored.checkpoint, topics, code)
+            if reason is None and not _is_below(stored.checkpoint, bound):
                 continue
-            try:
-                runs = StoredRuns([self._blocks(run, key) for run in stored.runs])
-            except SnapshotDamaged as damage:
-                self._pass_over(place, f"checkpoint {stored.id}: {damage}")
-                continue
-            return stored, runs
+            log = log or bounds()
+            if reason is None and not (
+                log.start <= stored.checkpoint.anchor.offset and stored.checkpoint.seen.offset < log.stable_end
+            ):
+                reason = f"the log, {log.start} to {log.stable_end}, does not hold what it saw"
+            if reason is None:
+                try:
+                    return stored, StoredRuns([self._blocks(run, key) for run in stored.runs])
+                except SnapshotDamaged as damage:
+                    reason = str(damage)
+            self._pass_over(place, stored.id, reason)
         return None
 
     def _blocks(self, run: Run, key: bytes | None) -> list[Block]:
@@ -107,9 +106,13 @@ class CheckpointStarts:
             run = tuple(each for each in run if each.first_hash <= hashed <= each.last_hash)
         return [Block(encoded) for encoded in self._store.read(run)]
 
-    def _pass_over(self, place: Place, line: str) -> None:
-        checkpoint, _, reason = line.partition(": ")
-        self._passed_over.setdefault(reason, []).append(f"{place}: {checkpoint}")
+    def _pass_over(self, place: Place, checkpoint: uuid.UUID, reason: str) -> None:
+        self._passed_over.setdefault(reason, []).append(f"{place}: checkpoint {checkpoint}")
+
+
+def _may_be(listed: Listed, bound: Bound) -> bool:
+    """Whether it is worth reading: no state of a checkpoint is older than its position."""
+    return bound.event is None and (bound.position is None or listed.position <= bound.position)
 
 
 def _is_below(checkpoint: Checkpoint, bound: Bound) -> bool:

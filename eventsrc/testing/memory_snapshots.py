@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from eventsrc.codec.blocks import Block
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable, SnapshotSuperseded
-from eventsrc.model.snapshot import DamagedCheckpoint, Head, Run, Segment, StoredCheckpoint
+from eventsrc.model.position import Position
+from eventsrc.model.snapshot import DamagedCheckpoint, Head, Listed, Run, Segment, StoredCheckpoint
 
 _ABANDONED_AFTER = timedelta(days=1)
 
@@ -73,9 +74,18 @@ class MemorySnapshots:
             head.term, head.events_topic_id = term, events_topic_id
             return Head(term, head.checkpoint, head.requested_at)
 
-    def checkpoints(self, key: PartitionKey) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+    def listed(self, key: PartitionKey) -> Sequence[Listed]:
         with self._open() as database:
-            return sorted(database.checkpoints.get(key, {}).values(), key=_place, reverse=True)
+            return [Listed(each.id, *_place(each)) for each in _newest_first(database, key)]
+
+    def checkpoints(
+        self, key: PartitionKey, ids: Sequence[uuid.UUID] | None = None
+    ) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+        with self._open() as database:
+            if ids is None:
+                return _newest_first(database, key)
+            here = database.checkpoints.get(key, {})
+            return [here[each] for each in ids if each in here]
 
     def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
         for segment in segments:
@@ -173,6 +183,10 @@ class _Open:
         self._database.lock.release()
 
 
-def _place(each: StoredCheckpoint | DamagedCheckpoint) -> tuple[int, datetime]:
-    position = each.checkpoint.position if isinstance(each, StoredCheckpoint) else -1
+def _newest_first(database: MemoryDatabase, key: PartitionKey) -> list[StoredCheckpoint | DamagedCheckpoint]:
+    return sorted(database.checkpoints.get(key, {}).values(), key=_place, reverse=True)
+
+
+def _place(each: StoredCheckpoint | DamagedCheckpoint) -> tuple[Position, datetime]:
+    position = each.checkpoint.position if isinstance(each, StoredCheckpoint) else Position(-1)
     return position, each.taken_at or datetime.min.replace(tzinfo=UTC)

@@ -253,6 +253,19 @@ def test_checkpoints_come_newest_first(store: SnapshotStore) -> None:
     assert [each.id for each in store.checkpoints(KEY)] == [made[0].id, made[3].id, made[2].id, made[1].id]
 
 
+def test_they_are_listed_in_the_same_order_and_read_by_id_in_the_order_asked_for(store: SnapshotStore) -> None:
+    store.claim(KEY, 5, TOPIC)
+    first = committed(store, position=10)
+    second = committed(store, first, position=20)
+    listed = store.listed(KEY)
+    assert [(each.id, each.position) for each in listed] == [(second.id, 20), (first.id, 10)]
+    assert [each.taken_at for each in listed] == [each.taken_at for each in store.checkpoints(KEY)]
+    asked = [first.id, uuid.uuid4(), second.id]
+    assert [each.id for each in store.checkpoints(KEY, asked)] == [first.id, second.id]
+    assert store.checkpoints(KEY, []) == store.checkpoints(OTHER) == []
+    assert store.listed(OTHER) == []
+
+
 def test_only_the_head_is_extended(store: SnapshotStore) -> None:
     store.claim(KEY, 5, TOPIC)
     first = committed(store)
@@ -422,6 +435,7 @@ def test_a_request_reaches_the_owner(database: Database, store: SnapshotStore) -
 CALLS: dict[str, Callable[[SnapshotStore, StoredCheckpoint], object]] = {
     "claim": lambda store, first: store.claim(KEY, 6, TOPIC),
     "checkpoints": lambda store, first: store.checkpoints(KEY),
+    "listed": lambda store, first: store.listed(KEY),
     "read": lambda store, first: list(store.read(first.runs[0])),
     "add_segments": lambda store, first: store.add_segments(KEY, 5, blocks_of(range(1))),
     "commit": lambda store, first: store.commit(KEY, stored(), first.id),

@@ -46,8 +46,8 @@ DELETE FROM eventsrc.segment WHERE eventsrc.segment.pipeline = %(pipeline)s::VAR
 DISCARD_HEAD: LiteralString = """
 DELETE FROM eventsrc.head WHERE eventsrc.head.pipeline = %(pipeline)s::VARCHAR AND eventsrc.head.aggregate = %(aggregate)s::VARCHAR AND eventsrc.head.partition = %(partition)s::INTEGER"""
 
-CHECKPOINT_IDS: LiteralString = """
-SELECT eventsrc.checkpoint.id
+LISTED: LiteralString = """
+SELECT eventsrc.checkpoint.id, eventsrc.checkpoint.position, CASE WHEN (eventsrc.checkpoint.taken_at BETWEEN '0001-01-03' AND '9999-12-29') THEN eventsrc.checkpoint.taken_at END AS taken_at
 FROM eventsrc.checkpoint
 WHERE eventsrc.checkpoint.pipeline = %(pipeline)s::VARCHAR AND eventsrc.checkpoint.aggregate = %(aggregate)s::VARCHAR AND eventsrc.checkpoint.partition = %(partition)s::INTEGER ORDER BY eventsrc.checkpoint.position DESC, eventsrc.checkpoint.taken_at DESC, eventsrc.checkpoint.id"""
 

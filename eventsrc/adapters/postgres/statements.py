@@ -18,6 +18,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     func,
@@ -117,9 +118,12 @@ def _collect_segments() -> ClauseElement:
     return delete(segment).where(_of_partition(segment), or_(segment.c.term <= bindparam("of_term"), old), ~is_named)
 
 
-def _checkpoint_ids() -> ClauseElement:
+def _listed() -> ClauseElement:
     newest_first = checkpoint.c.position.desc(), checkpoint.c.taken_at.desc(), checkpoint.c.id
-    return select(checkpoint.c.id).where(_of_partition(checkpoint)).order_by(*newest_first)
+    # a damaged time may be none that Python can hold
+    is_time = checkpoint.c.taken_at.between(text("'0001-01-03'"), text("'9999-12-29'"))
+    said = checkpoint.c.id, checkpoint.c.position, case((is_time, checkpoint.c.taken_at)).label("taken_at")
+    return select(*said).where(_of_partition(checkpoint)).order_by(*newest_first)
 
 
 def _checkpoints() -> ClauseElement:
@@ -139,7 +143,7 @@ STATEMENTS: dict[str, ClauseElement] = {
     "DISCARD_CHECKPOINTS": delete(checkpoint).where(_of_partition(checkpoint)),
     "DISCARD_SEGMENTS": delete(segment).where(_of_partition(segment)),
     "DISCARD_HEAD": delete(head).where(_of_partition(head)),
-    "CHECKPOINT_IDS": _checkpoint_ids(),
+    "LISTED": _listed(),
     "CHECKPOINTS": _checkpoints(),
     "BLOCKS": select(segment.c.id, segment.c.block).where(segment.c.id == func.any(_ids("ids"))),
     "REVISION": select(literal_column("version_num")).select_from(text(f"{SCHEMA}.alembic_version")),

@@ -27,12 +27,15 @@ from eventsrc.codec.blocks import Block
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable, SnapshotSuperseded
 from eventsrc.faultpoints import reach
-from eventsrc.model.snapshot import DamagedCheckpoint, Head, Run, Segment, StoredCheckpoint
+from eventsrc.model.position import Position
+from eventsrc.model.snapshot import DamagedCheckpoint, Head, Listed, Run, Segment, StoredCheckpoint
 
 _READ_AT_ONCE_BYTES = 8 << 20
 _TRUSTED_IDLE_S = 5.0  # after a longer pause, a connection is tried before it is used
 _SETTLE_WITHIN_S = 10.0
 _SETTLE_PAUSE_S = 0.2
+
+_NO_TIME = datetime.min.replace(tzinfo=UTC)  # of a row whose time is damaged
 
 _COPY = "COPY eventsrc.segment (id, pipeline, aggregate, partition, term, block) FROM STDIN (FORMAT BINARY)"
 _COPY_TYPES = ("uuid", "text", "text", "int4", "int8", "bytea")
@@ -93,11 +96,18 @@ class PostgresSnapshots:
 
     # ---- reading
 
-    def checkpoints(self, key: PartitionKey) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+    def listed(self, key: PartitionKey) -> Sequence[Listed]:
+        with self._working(f"listing the checkpoints of {key}") as connection:
+            rows = connection.execute(compiled.LISTED, self._of(key)).fetchall()
+        return [Listed(row[0], Position(row[1]), _in_utc(row[2]) or _NO_TIME) for row in rows]
+
+    def checkpoints(
+        self, key: PartitionKey, ids: Sequence[uuid.UUID] | None = None
+    ) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+        order = [each.id for each in self.listed(key)] if ids is None else ids
         with self._working(f"reading the checkpoints of {key}") as connection:
-            ids = [row[0] for row in connection.execute(compiled.CHECKPOINT_IDS, self._of(key))]
-            found = self._rows(connection, key, ids) if ids else {}
-        return [found[each] for each in ids if each in found]
+            found = self._rows(connection, key, order) if order else {}
+        return [found[each] for each in order if each in found]
 
     def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
         for batch in _batches(segments):
@@ -232,7 +242,7 @@ class PostgresSnapshots:
             try:
                 with self._working(doing) as connection, connection.transaction():
                     connection.execute(compiled.LOCK_HEAD, self._of(key))
-                    ids = [row[0] for row in connection.execute(compiled.CHECKPOINT_IDS, self._of(key))]
+                    ids = [row[0] for row in connection.execute(compiled.LISTED, self._of(key))]
                 break
             except SnapshotsUnavailable as error:
                 if time.monotonic() > deadline:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from eventsrc.engine.effects import Input, LoadSnapshot, WriteCheckpoint
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import SnapshotsUnavailable
-from eventsrc.model.snapshot import DamagedCheckpoint, Head, Run, Segment, StoredCheckpoint
+from eventsrc.model.snapshot import DamagedCheckpoint, Head, Listed, Run, Segment, StoredCheckpoint
 from eventsrc.runtime.snapshot_calls import CheckpointWriting, load, nothing
 from eventsrc.testing.memory_snapshots import MemoryDatabase, MemorySnapshots
 
@@ -156,9 +156,15 @@ class FlakyStore:
         self._answer()
         return head
 
-    def checkpoints(self, key: PartitionKey) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+    def listed(self, key: PartitionKey) -> Sequence[Listed]:
         self._reach()
-        return self._store.checkpoints(key)
+        return self._store.listed(key)
+
+    def checkpoints(
+        self, key: PartitionKey, ids: Sequence[uuid.UUID] | None = None
+    ) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+        self._reach()
+        return self._store.checkpoints(key, ids)
 
     def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
         for segment in segments:

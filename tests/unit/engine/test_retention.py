@@ -8,21 +8,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from eventsrc.engine.retention import kept
-from eventsrc.model.position import Offset, Position
-from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, StoredCheckpoint
+from eventsrc.model.position import Position
+from eventsrc.model.snapshot import Listed
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 
 
-def taken(age: timedelta, position: int | None = None) -> StoredCheckpoint:
+def taken(age: timedelta, position: int | None = None) -> Listed:
     """The younger, the higher its position, unless one is given."""
-    offset = Offset((10**10 - int(age.total_seconds())) if position is None else position - 1)
-    anchor = Anchor(offset, b"key", 1, 2)
-    said = Checkpoint(anchor, anchor, Position(4), 5, 1, None, 7, 3, "c", "e", FoldedBy(1, 9))
-    return StoredCheckpoint(uuid.uuid4(), said, (), NOW - age)
+    at = 10**10 - int(age.total_seconds()) if position is None else position
+    return Listed(uuid.uuid4(), Position(at), NOW - age)
 
 
-def ages(checkpoints: Sequence[StoredCheckpoint], keep: set[uuid.UUID]) -> list[timedelta]:
+def ages(checkpoints: Sequence[Listed], keep: set[uuid.UUID]) -> list[timedelta]:
     return sorted(NOW - each.taken_at for each in checkpoints if each.id in keep)
 
 
@@ -77,7 +75,7 @@ def test_what_is_kept_is_kept_again() -> None:
 
 def test_thinned_after_each_checkpoint_there_is_one_near_every_moment() -> None:
     every = timedelta(minutes=20)
-    here: list[StoredCheckpoint] = []
+    here: list[Listed] = []
     for number in range(3 * 24 * 40, -1, -1):
         here.append(taken(every * number))
         keep = kept(here, NOW - every * number)

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from eventsrc.engine.notes import TopicIds
-from eventsrc.engine.snapshots import later_term, refusal, usable, verify_below
+from eventsrc.engine.snapshots import PassedOver, is_of_later_term, refusal, verify_below
 from eventsrc.errors import LogInconsistent
-from eventsrc.model.snapshot import DamagedCheckpoint, FoldedBy, StoredCheckpoint
+from eventsrc.model.snapshot import FoldedBy
 from tests.unit.engine.stored import FOLDED_BY, TOPICS, checkpoint_at, some_anchor, stored_as
 
 OLDER_CODE = FoldedBy(FOLDED_BY.version + 1, FOLDED_BY.state_fingerprint)
@@ -34,16 +33,14 @@ def test_why_one_cannot_be_used(said: dict[str, Any], words: str | None) -> None
     assert found is None if words is None else words in (found or "")
 
 
-def test_usable_ones_keep_their_order_and_each_reason_is_told_once() -> None:
-    good = [stored_as(checkpoint_at(some_anchor(9 - number)), number) for number in (1, 5)]
-    other = [stored_as(checkpoint_at(some_anchor(5), folded_by=OLDER_CODE), number) for number in (2, 3)]
-    damaged = DamagedCheckpoint(uuid.UUID(int=4), "its hash is wrong")
-    found, lines = usable([good[0], *other, damaged, good[1]], TOPICS, FOLDED_BY)
-    assert found == good
-    assert lines == [
-        f"2 checkpoints, the newest {other[0].id}: it was folded by version 2 of the aggregate; the code has version 1",
-        f"checkpoint {damaged.id}: its hash is wrong",
-    ]
+def test_each_reason_why_some_are_passed_over_is_told_once() -> None:
+    passed_over = PassedOver()
+    for number, reason in ((2, "older code"), (3, "its hash is wrong"), (4, "older code")):
+        passed_over.add(uuid.UUID(int=number), reason)
+    assert passed_over.lines() == (
+        f"2 checkpoints, the newest {uuid.UUID(int=2)}: older code",
+        f"checkpoint {uuid.UUID(int=3)}: its hash is wrong",
+    )
 
 
 @pytest.mark.parametrize(("seen", "term", "allowed"), [(6, 7, True), (7, 7, False), (9, 7, False)])
@@ -56,12 +53,17 @@ def test_nothing_that_it_has_seen_may_be_at_or_above_our_own_barrier(seen: int, 
         verify_below(checkpoint, term)
 
 
-def test_a_later_owner_shows_in_its_checkpoints_of_this_log_whatever_code_wrote_them() -> None:
-    kept: list[StoredCheckpoint | DamagedCheckpoint] = [
-        DamagedCheckpoint(uuid.UUID(int=1), "its hash is wrong"),
-        stored_as(checkpoint_at(some_anchor(30), term=20, events_topic_id="other")),
-        stored_as(checkpoint_at(some_anchor(9), term=8, folded_by=OLDER_CODE)),
-        stored_as(checkpoint_at(some_anchor(5), term=4)),
-    ]
-    assert [later_term(kept, TOPICS, term) for term in (3, 4, 7, 8, 21)] == [8, 8, 8, None, None]
-    assert later_term(kept, TopicIds("commands", "third"), 0) is None
+@pytest.mark.parametrize(
+    ("said", "term", "later"),
+    [
+        ({"term": 8}, 7, True),
+        ({"term": 8, "folded_by": OLDER_CODE}, 7, True),
+        ({"term": 8}, 8, False),
+        ({"term": 20, "events_topic_id": "other"}, 7, False),
+    ],
+)
+def test_a_later_owner_shows_in_its_checkpoints_of_this_log_whatever_code_wrote_them(
+    said: dict[str, Any], term: int, later: bool
+) -> None:
+    stored = stored_as(checkpoint_at(some_anchor(9), **said))
+    assert is_of_later_term(stored, TOPICS, term) is later

@@ -14,7 +14,7 @@ from eventsrc.engine.effects import LoadSnapshot, SnapshotLoaded
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.position import Offset, Position
-from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, Segment, StoredCheckpoint
+from eventsrc.model.snapshot import Anchor, Checkpoint, DamagedCheckpoint, FoldedBy, Segment, StoredCheckpoint
 from eventsrc.runtime.snapshot_calls import load
 from eventsrc.testing.memory_snapshots import MemoryDatabase, MemorySnapshots
 
@@ -25,9 +25,17 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class CountingSnapshots(MemorySnapshots):
-    """Knows how often its segments were asked for."""
+    """Knows how often its segments were asked for, and how many manifests."""
 
     reads = 0
+    manifests = 0
+
+    def checkpoints(
+        self, key: PartitionKey, ids: Sequence[uuid.UUID] | None = None
+    ) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+        found = super().checkpoints(key, ids)
+        self.manifests += len(found)
+        return found
 
     def read(self, segments: Sequence[Segment]) -> Iterator[bytes]:
         self.reads += 1
@@ -75,7 +83,15 @@ def test_a_head_whose_row_is_gone_is_told_of(store: CountingSnapshots, database:
     assert found.checkpoint is not None
     assert found.checkpoint.id == before.id
     assert found.head == head.id
-    assert found.refused == (f"checkpoint {head.id}, the newest, is missing",)
+    assert found.refused == (f"checkpoint {head.id}: it is the newest, and its row is missing",)
+
+
+def test_only_the_manifest_that_serves_is_read(store: CountingSnapshots) -> None:
+    head = lineage(store, 50)[-1]
+    found = loaded(store).checkpoint
+    assert found is not None
+    assert found.id == head.id
+    assert store.manifests == 1
 
 
 def test_a_lost_segment_is_asked_for_once_however_many_checkpoints_name_it(

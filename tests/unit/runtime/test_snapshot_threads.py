@@ -26,7 +26,7 @@ from eventsrc.engine.effects import (
 )
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import SnapshotsUnavailable, SnapshotSuperseded
-from eventsrc.model.snapshot import DamagedCheckpoint, FoldedBy, Head, Run, StoredCheckpoint
+from eventsrc.model.snapshot import DamagedCheckpoint, FoldedBy, Head, Listed, Run, StoredCheckpoint
 from eventsrc.runtime import snapshot_threads
 from eventsrc.runtime.snapshot_calls import CheckpointWriting, load, read_states
 from eventsrc.runtime.snapshot_threads import SnapshotThreads
@@ -188,12 +188,12 @@ def test_a_later_owner_that_came_after_our_claim_refuses_it_too(bench: Bench) ->
     """A worker that was stopped between the two calls must not take that owner's checkpoint for a truncated topic."""
 
     class StoppedAfterTheClaim(MemorySnapshots):
-        def checkpoints(self, key: PartitionKey) -> Sequence[StoredCheckpoint | DamagedCheckpoint]:
+        def listed(self, key: PartitionKey) -> Sequence[Listed]:
             later = Bench()
             later.database, later.store = bench.database, MemorySnapshots(bench.database)
             later.store.claim(KEY, 20, TOPICS.events)
             later.write(30, term=20)
-            return super().checkpoints(key)
+            return super().listed(key)
 
     found = load(StoppedAfterTheClaim(bench.database), LoadSnapshot(KEY, 1, 9, TOPICS, FOLDED_BY))
     assert isinstance(found, SnapshotClaimRefused)
