@@ -396,22 +396,25 @@ class Checkpoints:
             happened.partition, happened.stored.checkpoint.position, happened.states, happened.stored.size_bytes,
         )  # fmt: skip
 
-    def failed(self, happened: CheckpointFailed, at: Instant) -> None:
-        """Its states are dirty again; where the head is not ours to extend, the next one holds every state."""
+    def failed(self, happened: CheckpointFailed, at: Instant) -> bool:
+        """Its states are dirty again; where the head is not ours to extend, the next one holds every state. Returns whether
+        our claim was refused: a later term has the head."""
         lineage = self.lineages.get(happened.partition)
         if happened.attempt is None:
             if lineage is not None:
                 self._nothing_to_extend(lineage)
-            return
+            return False
         gathering = self._answered(happened.partition, happened.attempt)
         if lineage is None or gathering is None:
-            return
+            return False
         self._give_back(lineage, gathering)
+        refused = happened.superseded and not lineage.claimed
         if happened.superseded:
             lineage.newest, lineage.dirty, lineage.claimed = None, None, False
         self._failures += 1
         self._retry_at_s = at.monotonic_s + min(LAST_RETRY_S, 0.5 * 2 ** min(self._failures, 10))
         self.trouble(happened.reason, at)
+        return refused
 
     def _give_back(self, lineage: Lineage, gathering: Gathering) -> None:
         """What it would have stored is changed still, and wanted still."""

@@ -15,7 +15,8 @@
        |                          |                            BLOCKED: an event of a schema not known here
        |                    own barrier read
        |                          v
-       +--- in doubt ---        OPEN     <--> WAITING          WAITING: a command of a schema not known here
+       +--- in doubt, ---       OPEN     <--> WAITING          WAITING: a command of a schema not known here
+            claim refused         |                            (a claim made late, where the store was away at first)
                                   |
     any --- the log contradicts itself, or a limit was passed ---> HALTED (until the partition leaves us)
 
@@ -79,6 +80,8 @@ _TRANSITIONS: dict[tuple[Phase, PhaseEvent], Phase] = {
     (Phase.WAITING, PhaseEvent.RETRY): Phase.OPEN,
     (Phase.OPEN, PhaseEvent.IN_DOUBT): Phase.FENCING,
     (Phase.WAITING, PhaseEvent.IN_DOUBT): Phase.FENCING,
+    (Phase.OPEN, PhaseEvent.CLAIM_REFUSED): Phase.FENCING,
+    (Phase.WAITING, PhaseEvent.CLAIM_REFUSED): Phase.FENCING,
     **{(phase, PhaseEvent.HALT): Phase.HALTED for phase in Phase if phase is not Phase.HALTED},
 }
 

@@ -212,8 +212,7 @@ class WorkerEngine:
                 self.checkpoints.written(happened, at)
                 return []
             case CheckpointFailed():
-                self.checkpoints.failed(happened, at)
-                return []
+                return self._claim_refused(happened.partition, at) if self.checkpoints.failed(happened, at) else []
             case CheckpointRequested():
                 self.checkpoints.requested(happened.partition)
                 return []
@@ -368,6 +367,15 @@ class WorkerEngine:
             effects += [Pause(ownership.key), self._takeovers.restart(ownership, at)]
         self._pacing.not_committed(at)
         return effects
+
+    def _claim_refused(self, key: PartitionKey, at: Instant) -> list[Effect]:
+        """Of an open partition, because the snapshot store was away when it was taken over: another owner came after us, or
+        the log was truncated meanwhile. A new takeover shows which, and halts where it is the log."""
+        ownership = self.owned[key]
+        effects = self._drop_ahead()
+        ownership.on(PhaseEvent.CLAIM_REFUSED)
+        self.checkpoints.left(key)
+        return [*effects, Pause(key), self._takeovers.restart(ownership, at)]
 
     def _concerned(self, batch: Batch) -> list[Ownership]:
         """The partitions it carries commands of, as far as they are still ours with the same memory."""

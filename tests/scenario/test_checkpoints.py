@@ -10,7 +10,7 @@ from eventsrc.engine import checkpoint
 from eventsrc.engine.states import States
 from eventsrc.errors import SnapshotDamaged
 from tests.scenario.stage import Stage
-from tests.scenario.storing import ACCOUNT_0, TAKEN_AGAIN, Opened, stored_one
+from tests.scenario.storing import TAKEN_AGAIN, Opened, stored_one
 from tests.unit.engine.shop import key_on
 
 # ---- what it waits for
@@ -378,18 +378,37 @@ def test_a_superseded_one_claims_again_and_writes_every_state(storing: Stage) ->
     """)
 
 
-def test_a_zombie_is_refused_for_ever_and_decides_on(storing: Stage) -> None:
-    """Row 47: the new owner has claimed. The zombie's commands are refused by the group, not by this."""
-    stored_one(storing).play("request account/0")
-    for attempt, claiming in ((2, " extending 1"), (3, " over 1 claiming"), (4, " over 1 claiming")):
-        states = "" if attempt == 2 else " b@1 id@1"
-        storing.play(f"""
-            tick 40
-            turn
-            -> write account/0 #{attempt} position 3 seen 3 commands 2:{states}{claiming}{" all" * (attempt > 2)}
-            not-written account/0 #{attempt} superseded
-        """)
-    assert storing.engine.owned[ACCOUNT_0].phase.name == "OPEN"
+def test_a_claim_that_is_refused_late_begins_a_takeover(storing: Stage) -> None:
+    """Row 47: the new owner has claimed, and the group refuses the zombie's barrier. What is in flight is decided by itself."""
+    stored_one(storing).play("""
+        request account/0
+        tick 40
+        turn
+        -> write account/0 #2 position 3 seen 3 commands 2: extending 1
+        not-written account/0 #2 superseded
+        commands account/0 2:deposit1
+        -> commit account/0 2..3 @2#0 by m1
+        commands account/0 3:deposit1
+        tick 40
+        turn
+        committed account/0=3
+        -> answer ok@2
+        -> commit account/0 3..4 @3#0 by m1
+        committed account/0=4
+        -> write account/0 #3 position 3 seen 5 commands 2: b@1 id@3 over 1 claiming all
+        -> answer ok@3
+        commands account/0 4:deposit1
+        -> commit account/0 4..5 @4#0 by m1
+        commands account/0 5:deposit1
+        not-written account/0 #3 superseded
+        -> open account/0 at 5
+        -> pause account/0
+        -> ask account/0 #2
+        committed account/0=6
+        -> answer ok@4
+        stable account/0 #2 committed 5 log 0..50 term 0
+        -> commit barriers account/0 to 5 by m1
+    """)
 
 
 def test_damage_found_while_merging_makes_the_next_one_hold_every_state(storing: Stage) -> None:

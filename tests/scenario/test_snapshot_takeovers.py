@@ -194,6 +194,35 @@ def test_a_refused_claim_begins_the_takeover_again_and_then_halts(storing: Stage
     assert "checkpoint discard" in storing.halts["account/0"]
 
 
+def test_a_truncated_log_is_found_by_the_first_claim_where_the_store_was_away_at_the_takeover(storing: Stage) -> None:
+    stored_one(storing).play(TAKEN_AGAIN.format(committed=2, barrier=5))
+    storing.play("""
+        loaded account/0 #2 away
+        -> read account/0
+        replayed account/0 0..5
+        -> stop reading account/0
+        -> open account/0 at 2
+        request account/0
+        tick 1
+        turn
+        -> write account/0 #2 position 6 seen 6 commands 2: b@1 id@1 claiming all
+        not-written account/0 #2 superseded
+        -> pause account/0
+        -> ask account/0 #3
+    """)
+    for attempt, barrier in ((3, 6), (4, 7), (5, 8)):
+        storing.play(f"""
+            stable account/0 #{attempt} committed 2 log 0..50
+            -> commit barriers account/0 to 2 by m1
+            committed account/0={barrier}
+            -> load account/0 #{attempt} term {barrier}
+            claim-refused account/0 #{attempt}
+            {f"-> ask account/0 #{attempt + 1}" if attempt < 5 else "-> pause account/0"}
+            {"-> halt account/0" if attempt == 5 else ""}
+        """)
+    assert "the events topic was truncated" in storing.halts["account/0"]
+
+
 def test_refusals_are_counted_from_the_last_success_on(storing: Stage) -> None:
     storing.play(TAKEN_AGAIN.format(committed=2, barrier=5))
     for attempt, barrier in ((2, 5), (3, 6), (4, 7), (5, 8), (6, 9)):
