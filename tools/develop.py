@@ -26,8 +26,8 @@ MINIMUM = (3, 11)
 
 # What `make lock` runs; for every platform and Python from 3.11 on.
 COMPILE = (
-    "pip compile pyproject.toml --group dev --extra local --extra containers --extra registry --extra metrics --universal --python-version 3.11"
-    " --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt"
+    "pip compile pyproject.toml --group dev --extra local --extra containers --extra registry --extra metrics"
+    " --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt"
 )
 BENCHMARKS = ("codec", "throughput", "checkpoints", "memory", "recovery", "replay", "snapshots")
 MADE = (".venv", ".eventsrc", "build", "dist", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
