@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import accumulate, chain, count, islice, pairwise
 from struct import Struct
-from typing import Final, Literal, cast
+from typing import Final, Literal, NamedTuple, cast
 
 from xxhash import xxh3_64_intdigest
 
@@ -32,6 +32,7 @@ MAX_BLOCK_BYTES: Final = 4 << 20
 
 _PREFIX = Struct("<4sI")
 _ENTRY = Struct("<QI")
+_HASH = Struct("<Q")
 _BUCKET_SHIFT = 64 - 8  # sorted one bucket at a time, so that no single call of C holds other threads up for long
 
 Hashed = tuple[int, bytes]
@@ -39,6 +40,10 @@ Hashed = tuple[int, bytes]
 
 
 # ---- entries
+
+
+pack_entry_head = _ENTRY.pack
+"""What an entry begins with: the sequence, and how many bytes of memory follow."""
 
 
 def entry(sequence: int, memory: bytes, state: bytes) -> bytes:
@@ -69,6 +74,22 @@ def split_entry(encoded: bytes) -> tuple[int, bytes, bytes]:
 def key_hash(key: bytes) -> int:
     """64 bits, unsigned."""
     return xxh3_64_intdigest(key)
+
+
+class Outline(NamedTuple):
+    """What a manifest says of a block. The hashes are inclusive."""
+
+    first_hash: int
+    last_hash: int
+    states: int
+    crc: int
+
+
+def outline(made: bytes) -> Outline:
+    """Of a block that `build_blocks` or `merged` has just made: nothing of it is verified."""
+    _, count = _PREFIX.unpack_from(made)
+    (first,), (last,) = _HASH.unpack_from(made, _PREFIX.size), _HASH.unpack_from(made, _PREFIX.size + 8 * (count - 1))
+    return Outline(first, last, count, zlib.crc32(made))
 
 
 class Block:
@@ -152,8 +173,9 @@ def build_blocks(
 
 def _sorted(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[Hashed]:
     buckets: defaultdict[int, list[Hashed]] = defaultdict(list)
+    hash_of = key_hash
     for key, encoded in entries:
-        hashed = key_hash(key)
+        hashed = hash_of(key)
         buckets[hashed >> _BUCKET_SHIFT].append((hashed, b"%c%b%b" % (len(key), key, encoded)))
     return chain.from_iterable(_sorted_buckets(buckets))
 
@@ -174,9 +196,9 @@ def _blocks(ordered: Iterable[Hashed], states_per_block: int, max_block_bytes: i
 def _block_or_halves(hashed: Sequence[Hashed], max_block_bytes: int) -> Iterator[bytes]:
     hashes, states = zip(*hashed, strict=True)
     ends = array("I", accumulate(map(len, states), initial=0))
+    body_bytes = ends[-1]
     columns = _PREFIX.pack(MAGIC, len(states)), _little(array("Q", hashes)), _little(ends)
-    size = sum(map(len, columns)) + sum(map(len, states))
-    if size <= max_block_bytes or len(states) == 1:
+    if sum(map(len, columns)) + body_bytes <= max_block_bytes or len(states) == 1:
         yield b"".join((*columns, *states))
         return
     middle = len(hashed) // 2

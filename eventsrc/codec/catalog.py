@@ -20,6 +20,7 @@ from eventsrc.codec.reader import Shape, compile_reader
 from eventsrc.codec.resolution import Unresolvable, build
 from eventsrc.codec.schema import Json, message_schema, state_schema
 from eventsrc.codec.schema_files import SchemaFile, schema_file
+from eventsrc.codec.writer import Shape as WriterShape
 from eventsrc.codec.writer import compile_writer
 from eventsrc.errors import DecodingError, EncodingError, NotThisKind, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
@@ -75,7 +76,7 @@ class Catalog:
         self._readers: dict[tuple[str, Shape], dict[bytes, Any]] = {}
         self._controls: dict[bytes, ControlReader] = {}
         self._states: dict[str, tuple[StateWriter, StateReader, int]] = {}
-        self._snapshot_writers: dict[str, StateWriter] = {}
+        self._snapshot_writers: dict[tuple[str, WriterShape], StateWriter] = {}
         self._by_fingerprint: dict[int, SchemaFile] | None = None
         self._files: dict[int, Path] = {}
         self.reload()
@@ -140,11 +141,18 @@ class Catalog:
 
     def snapshot_writer(self, aggregate: AggregateType) -> StateWriter:
         """As `state_writer`, by the same schema, but not canonical: a dict keeps its order, which an `apply` may see."""
-        write = self._snapshot_writers.get(aggregate.name)
+        return self._snapshot(aggregate, "value")
+
+    def entry_writer(self, aggregate: AggregateType) -> StateWriter:
+        """`write(instance) -> bytes`: the entry of a block, its state as `snapshot_writer` writes it."""
+        return self._snapshot(aggregate, "entry")
+
+    def _snapshot(self, aggregate: AggregateType, shape: WriterShape) -> StateWriter:
+        write = self._snapshot_writers.get((aggregate.name, shape))
         if write is None:
             node = cast(RecordNode, parse(self.state_schema(aggregate)))
-            name = f"the state of {aggregate.cls.__name__}"
-            write = self._snapshot_writers[aggregate.name] = compile_writer(name, aggregate.record, node, "value")
+            name = f"the {'state' if shape == 'value' else shape} of {aggregate.cls.__name__}"
+            write = self._snapshot_writers[aggregate.name, shape] = compile_writer(name, aggregate.record, node, shape)
         return write
 
     def state_reader(self, aggregate: AggregateType) -> StateReader:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from eventsrc.codec import scalars, wire
+from eventsrc.codec.blocks import pack_entry_head
 from eventsrc.codec.mistakes import explain
 from eventsrc.codec.nodes import ArrayNode, MapNode, Node, RecordNode, UnionNode, minimum_bytes
 from eventsrc.codec.resolution import is_wrapper
@@ -58,6 +59,7 @@ _NAMES: dict[str, Any] = {
     "moment_bytes": wire.moment_bytes,
     "double_bytes": wire.double_bytes,
     "join": b"".join,
+    "pack_entry_head": pack_entry_head,
     "Mistyped": _Mistyped,
     "TooManyEmpty": _TooManyEmpty,
     "mistyped": _mistyped,
@@ -72,12 +74,13 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "decimal-text": scalars.decimal_text_of,
 }
 
-Shape = Literal["event", "command", "value"]
+Shape = Literal["event", "command", "value", "entry"]
 
 _SIGNATURES: dict[Shape, str] = {
     "event": "command_id, correlation_id, causation_id, source_offset, index, count, time, payload_hash, value",
     "command": "id, correlation_id, causation_id, time, reply_partition, value",
     "value": "value",
+    "entry": "value",
 }
 
 
@@ -100,6 +103,7 @@ _META_LINES: dict[Shape, tuple[str, ...]] = {
     "event": (*_TIME_LINES, *_OFFSET_LINES),
     "command": _TIME_LINES,
     "value": (),
+    "entry": ("memory = value._eventsrc_memory",),
 }
 # the two metas, written out: ids are bytes of a known length, integers are the framework's own
 _META: dict[Shape, list[str]] = {
@@ -120,6 +124,8 @@ _META: dict[Shape, list[str]] = {
         r"(b'\0' if reply_partition is None else b'\2' + long_bytes(reply_partition))",
     ],
     "value": [],
+    # as `codec.blocks.entry`, with a copy of the bytes less
+    "entry": ["pack_entry_head(value._eventsrc_sequence, len(memory))", "memory"],
 }
 _META_CHECKS: dict[Shape, str] = {
     "event": "len(command_id) != 16 or len(payload_hash) != 8 or (correlation_id is not None and len(correlation_id) != 16)"
@@ -144,8 +150,8 @@ def compile_writer(
     with lines.block("try"):
         if shape in _META_CHECKS:
             lines.add(f"if {_META_CHECKS[shape]}: raise Mistyped")
-            for line in _META_LINES[shape]:
-                lines.add(line)
+        for line in _META_LINES[shape]:
+            lines.add(line)
         if _holds_zero_width_items(node):
             lines.add(f"z = [{wire.ZERO_WIDTH_LIMIT}]")
         if prefix:

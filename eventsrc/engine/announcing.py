@@ -1,6 +1,6 @@
 """What a worker says aloud of its own accord: set-aside commands, recoveries under way, an objective that does not hold.
 
-Each so that a log stays readable: once per transaction, every few seconds, at a change and then every minute.
+Each so that a log stays readable: once a second, every few seconds, at a change and then every minute.
 """
 
 from __future__ import annotations
@@ -19,27 +19,41 @@ logger = logging.getLogger("eventsrc.engine")
 
 AGAIN_S = 60.0
 PROGRESS_S = 2.0
-
-
-def say_dead_letters(batch: Batch) -> None:
-    """One line per transaction: a line for each would cost more than the commands."""
-    buried = [section for section in batch.sections.values() if section.dead_letters]
-    if not buried:
-        return
-    first, others = buried[0], sum(len(section.dead_letters) for section in buried) - 1
-    offset = dict(first.dead_letters[0].headers)["eventsrc.offset"] or b""
-    logger.warning(
-        "dead letter: command of partition %s at offset %s: %s%s", first.key, offset.decode(), first.first_refusal,
-        f" (and {others} more in the same transaction)" if others else "",
-    )  # fmt: skip
+LETTERS_S = 1.0
 
 
 @dataclass(slots=True)
 class Announcements:
-    """What was said last."""
+    """What was said last, and what there is to say."""
 
     _unheld_s: float | None = None
     _progress_s: float = 0.0
+    _letters_s: float | None = None
+    _letters: int = 0
+    _first_letter: str = ""
+
+    def dead_letters(self, batch: Batch, at: Instant) -> None:
+        """They were committed. A line for each, or for each transaction, would cost more than the commands."""
+        buried = [section for section in batch.sections.values() if section.dead_letters]
+        if not buried:
+            return
+        if not self._letters:
+            first = buried[0]
+            offset = dict(first.dead_letters[0].headers)["eventsrc.offset"] or b""
+            self._first_letter = f"{first.key} at offset {offset.decode()}: {first.first_refusal}"
+        self._letters += sum(len(section.dead_letters) for section in buried)
+        self.waiting_letters(at)
+
+    def waiting_letters(self, at: Instant) -> None:
+        """What was not said because of what was said just before."""
+        if not self._letters or (self._letters_s is not None and at.monotonic_s - self._letters_s < LETTERS_S):
+            return
+        others = self._letters - 1
+        logger.warning(
+            "dead letter: command of partition %s%s", self._first_letter,
+            f" (and {others} more, of this partition or others)" if others else "",
+        )  # fmt: skip
+        self._letters_s, self._letters = at.monotonic_s, 0
 
     def progress(self, owned: Iterable[Ownership], at: Instant) -> None:
         """Of recoveries that take longer than a moment."""

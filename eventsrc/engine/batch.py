@@ -51,7 +51,8 @@ class Section:
     """The part of a batch that concerns one partition.
 
     `start`: where to read again if the batch is taken back. `position`: what it commits, never negative.
-    `undo`: for each aggregate touched, its instance and its pre-image; None where it did not exist before.
+    `undo`: for each aggregate touched, its instance and its pre-image; None where it did not exist before; `created`: how
+    many of them did not.
     `note`: what stands beside the offset that it commits; `applied`: how many commands have made events in this term then.
     `partition` is None in a batch of barriers: nothing is recovered yet; `attempt` is the takeover it belongs to,
     `topics` and `before` what its note will say, once the barrier's offset is known.
@@ -66,6 +67,7 @@ class Section:
     records: list[OutputRecord] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     undo: dict[bytes, tuple[Any, PreImage | None]] = field(default_factory=dict)
+    created: int = 0
     note: str = ""
     applied: int = 0
     topics: TopicIds | None = None

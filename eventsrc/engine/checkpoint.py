@@ -188,7 +188,7 @@ class Checkpoints:
         at.offset = offset
         at.key, at.value, _ = section.records[-1]
         at.events += len(section.records)
-        at.aggregates += sum(before is None for _, before in section.undo.values())
+        at.aggregates += section.created
         if lineage.dirty is not None:
             lineage.dirty.update(section.undo)
 

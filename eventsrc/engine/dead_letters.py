@@ -44,9 +44,8 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
     @classmethod
     def by_handler(cls, failure: BaseException, attempts: int) -> Refused:
         """A handler that raised, or returned what cannot be written, `attempts` times."""
-        trace = _traceback_of(failure)
-        said = "".join(traceback.format_exception_only(failure)).strip()  # also where its own __str__ fails
-        return cls("handler-failed", f"{said} (after {attempts} attempts)", trace)
+        said = _exception_only(failure)
+        return cls("handler-failed", f"{said.strip()} (after {attempts} attempts)", _traceback_of(failure, said))
 
     def meta_of(self, record: ConsumedRecord, compiled: CompiledAggregate) -> CommandMeta | None:
         """The command's meta, where it can still be read: then its caller can be told."""
@@ -105,22 +104,39 @@ def _original_headers(record: ConsumedRecord) -> list[tuple[str, bytes | None]]:
     return kept if size <= HEADERS_BYTES else []
 
 
-def _traceback_of(failure: BaseException, depth: int = 0) -> str:
+def _traceback_of(failure: BaseException, said: str, depth: int = 0) -> str:
     """As Python prints it, but for the carets under each line: finding those parses the source, which at one poisoned
     command in a hundred would cost more than all the others."""
     earlier = failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)
-    lines = (
-        [_traceback_of(earlier, depth + 1), "\nDuring handling of the above exception:\n\n"]
-        if earlier is not None and depth < CAUSES
-        else []
-    )
+    lines = []
+    if earlier is not None and depth < CAUSES:
+        lines.append(_traceback_of(earlier, _exception_only(earlier), depth + 1))
+        lines.append("\nDuring handling of the above exception:\n\n")
     lines.append("Traceback (most recent call last):\n")
     for frame, number in traceback.walk_tb(failure.__traceback__):
         code = frame.f_code
         source = linecache.getline(code.co_filename, number, frame.f_globals).strip()
         lines.append(f'  File "{code.co_filename}", line {number}, in {code.co_name}\n    {source}\n')
-    lines += traceback.format_exception_only(failure)  # also where its own __str__ fails
+    lines.append(said)
     return "".join(lines)
+
+
+_PRINTED_OTHERWISE = (SyntaxError, BaseExceptionGroup, NameError, AttributeError, ImportError)
+"""With source, parts or suggestions."""
+
+
+def _exception_only(failure: BaseException) -> str:
+    """The last lines of a traceback, also where its own __str__ fails. The standard library's way to them takes as long as
+    several commands: it is left to exceptions that are more than a class and a message."""
+    if isinstance(failure, _PRINTED_OTHERWISE) or getattr(failure, "__notes__", None):
+        return "".join(traceback.format_exception_only(failure))
+    cls = type(failure)
+    name = cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
+    try:
+        said = str(failure)
+    except Exception:  # noqa: BLE001 - a handler's exception may be anything
+        said = "<exception str() failed>"
+    return f"{name}: {said}\n" if said else f"{name}\n"
 
 
 def _cut(text: str, size: int, *, end: bool = False) -> bytes:

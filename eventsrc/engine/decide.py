@@ -199,6 +199,7 @@ class SectionDecider:
                         instance._eventsrc_memory = memory + pack_entry(command_id, sequence, at, total, hashed)
                         if new:
                             undo[key], live[key] = (instance, None), instance
+                            self._section.created += 1
                         elif key not in undo:
                             undo[key] = (instance, before)
                         applied += 1
@@ -219,7 +220,7 @@ class SectionDecider:
                     elif attempt < limits.handler_attempts:
                         again = True
                     else:
-                        self._bury(record, Refused.by_handler(failure, attempt))
+                        self._bury(record, Refused.by_handler(failure, attempt), (command_id, reply))
                 elif isinstance(failure, SnapshotDamaged):
                     raise  # nothing is known of this aggregate: its command is not to blame
                 else:
@@ -293,21 +294,25 @@ class SectionDecider:
         if reply is not None:
             self._answers.append(Answer(reply, command_id, status, sequence, (), reason, details or {}))
 
-    def _bury(self, record: ConsumedRecord, refusal: Refused) -> None:
-        """Dead-letter the command in this very transaction, and tell the caller where it is known who asked."""
+    def _bury(self, record: ConsumedRecord, refusal: Refused, caller: tuple[bytes, int | None] | None = None) -> None:
+        """Dead-letter the command in this very transaction, and tell the caller where it is known who asked: the command's id
+        and where to answer, if they have been read."""
         partition = self._partition
         topic = self._surroundings.commands_topic(partition.key.aggregate)
         if not self._section.dead_letters:
             self._section.first_refusal = f"{refusal.reason}: {refusal}"
         self._section.dead_letters.append(dead_letter(record, topic, refusal, self._limits.max_dead_letter_bytes))
         partition.counts.dead += 1
-        meta = refusal.meta_of(record, self._compiled)
-        if meta is not None:
+        if caller is None:
+            meta = refusal.meta_of(record, self._compiled)
+            caller = (meta.id, meta.reply_partition) if meta is not None else (b"", None)
+        command_id, reply = caller
+        if reply is not None:
             instance = self._live.get(record.key())
             sequence = instance._eventsrc_sequence if instance is not None else 0
             place = f"dead letter of {topic}/{partition.key.number} offset {record.offset()}"
             details = {"message": str(refusal), "dead_letter": place}
-            self._answer(meta.id, meta.reply_partition, "failed", sequence, refusal.reason, details)
+            self._answer(command_id, reply, "failed", sequence, refusal.reason, details)
 
     def _check_purity(self, instance: Any, before: PreImage, command: Any) -> None:
         """Sampled: a handler that changes the state itself would make memory and log part ways."""

@@ -32,14 +32,10 @@ def _values(fields: list[str]) -> tuple[Capture, Restore]:
     names = (*fields, *_HIDDEN)
     scope: dict[str, Any] = {}
     # of field names, which are checked identifiers; half of what `attrgetter` takes
-    exec(f"def capture(instance): return ({', '.join(f'instance.{name}' for name in names)})", scope)
-    capture: Capture = scope["capture"]
-
-    def restore(instance: Any, pre_image: PreImage) -> None:
-        for name, value in zip(names, pre_image, strict=True):
-            setattr(instance, name, value)
-
-    return capture, restore
+    values = f"({', '.join(f'instance.{name}' for name in names)})"
+    exec(f"def capture(instance): return {values}", scope)
+    exec(f"def restore(instance, pre_image): {values} = pre_image", scope)
+    return scope["capture"], scope["restore"]
 
 
 def _encoded(write: Callable[[Any], bytes], read: Callable[[bytes, Any], Any]) -> tuple[Capture, Restore]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Any
 
-from eventsrc.codec.blocks import StoredRuns, entry, split_entry
+from eventsrc.codec.blocks import StoredRuns, split_entry
 from eventsrc.codec.catalog import Catalog
 from eventsrc.errors import DecodingError, EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
@@ -24,7 +24,7 @@ class States:
         self._stored = stored
         self._cooled: dict[bytes, bytes] = {}
         self._new: Callable[[bytes], Any] = aggregate.new
-        self._write = catalog.snapshot_writer(aggregate)
+        self._write_entry = catalog.entry_writer(aggregate)
         self._read = catalog.state_reader(aggregate)
 
     def hydrate(self, key: bytes) -> Any | None:
@@ -51,7 +51,7 @@ class States:
         does not."""
         instance = self.live.get(key)
         if instance is not None:
-            return entry(instance._eventsrc_sequence, instance._eventsrc_memory, self._write(instance))
+            return self._write_entry(instance)
         found = self._cooled.get(key) or (self._stored.get(key) if self._stored is not None else None)
         if found is None:
             raise AssertionError(f"there is no aggregate {key!r}")

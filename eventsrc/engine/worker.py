@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eventsrc.codec.catalog import Catalog
-from eventsrc.engine.announcing import Announcements, say_dead_letters
+from eventsrc.engine.announcing import Announcements
 from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.cadence import Cadence
 from eventsrc.engine.checkpoint import Checkpoints
@@ -317,7 +317,7 @@ class WorkerEngine:
             for section in batch.sections.values():
                 effects += self._note_offset(section, committed)
             effects += self.checkpoints.decided(batch)
-            say_dead_letters(batch)
+            self._announcements.dead_letters(batch, at)
             if batch.answers:
                 effects.append(SendAnswers(batch.answers))
         return effects + self._advance(at)
@@ -464,6 +464,7 @@ class WorkerEngine:
                 effects.append(FindBlocker(ownership.key, ownership.attempt, words))
             else:
                 logger.warning("partition %s is %s for %.0f s", ownership.key, ownership.phase.value, stalled_s)
+        self._announcements.waiting_letters(at)
         self._announcements.progress(self.owned.values(), at)
         effects += self._takeovers.waited_for_snapshot(at)
         if not self._stopping:

@@ -23,7 +23,7 @@ from eventsrc.adapters.postgres import compiled
 from eventsrc.adapters.postgres.connecting import PatientConnection, connect, libpq_address
 from eventsrc.adapters.postgres.errors import is_damage, unavailable
 from eventsrc.adapters.postgres.rows import read_row, row_of
-from eventsrc.codec.blocks import Block
+from eventsrc.codec.blocks import outline
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import SnapshotDamaged, SnapshotsUnavailable, SnapshotSuperseded
 from eventsrc.faultpoints import reach
@@ -189,8 +189,8 @@ class PostgresSnapshots:
         with _statement("segments-copy"), connection.cursor().copy(_COPY) as copy:
             copy.set_types(_COPY_TYPES)
             for encoded in blocks:
-                block = Block(encoded)
-                segment = Segment(uuid.uuid4(), block.first_hash, block.last_hash, block.count, len(encoded), block.crc)
+                made = outline(encoded)
+                segment = Segment(uuid.uuid4(), made.first_hash, made.last_hash, made.states, len(encoded), made.crc)
                 copy.write_row((segment.id, self._pipeline, key.aggregate, key.number, term, encoded))
                 run.append(segment)
                 reach("snapshot-mid-segments-copy")

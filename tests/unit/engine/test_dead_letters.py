@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import decimal
+import traceback
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,6 +98,41 @@ def test_a_failed_handlers_traceback_names_where() -> None:
     assert header(letter, "eventsrc.reason") == "handler-failed"
     assert header(letter, "eventsrc.message") == "ZeroDivisionError: here (after 3 attempts)"
     assert 'raise ZeroDivisionError("here")' in header(letter, "eventsrc.traceback")
+
+
+class Odd(Exception):  # noqa: N818 - named as a user's might be
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def _noted() -> Exception:
+    failure = ValueError("with a note")
+    failure.add_note("the note")
+    return failure
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ZeroDivisionError("here"),
+        KeyError("a key"),
+        RuntimeError(),
+        RuntimeError("two\nlines"),
+        decimal.InvalidOperation(),
+        Odd(),
+        _noted(),
+        SyntaxError("what", ("file.py", 1, 2, "text", 1, 3)),
+        ExceptionGroup("both", [ValueError("one"), KeyError("two")]),
+        SystemExit(3),
+        NameError("name 'x' is not defined", name="x"),
+    ],
+    ids=repr,
+)
+def test_what_is_said_of_an_exception_is_what_python_prints(failure: BaseException) -> None:
+    printed = "".join(traceback.format_exception_only(failure))
+    refusal = Refused.by_handler(failure, 3)
+    assert str(refusal) == f"{printed.strip()} (after 3 attempts)"
+    assert (refusal.trace or "").endswith(printed)
 
 
 def test_a_message_is_cut_too() -> None:

@@ -26,6 +26,8 @@ PHASES = {
     (Phase.WAITING, PhaseEvent.RETRY): Phase.OPEN,
     (Phase.OPEN, PhaseEvent.IN_DOUBT): Phase.FENCING,
     (Phase.WAITING, PhaseEvent.IN_DOUBT): Phase.FENCING,
+    (Phase.OPEN, PhaseEvent.CLAIM_REFUSED): Phase.FENCING,
+    (Phase.WAITING, PhaseEvent.CLAIM_REFUSED): Phase.FENCING,
     (Phase.FENCING, PhaseEvent.HALT): Phase.HALTED,
     (Phase.CLAIMING, PhaseEvent.HALT): Phase.HALTED,
     (Phase.READING, PhaseEvent.HALT): Phase.HALTED,
