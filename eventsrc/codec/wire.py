@@ -34,9 +34,9 @@ def long_bytes(number: int) -> bytes:
         return LOWS[number & 8191] + ENDS[number >> 13]
     rest = number << 1 if number >= 0 else ~(number << 1)
     if rest < 128:
-        return bytes((rest,))
+        return ENDS[rest]
     if rest < 16384:
-        return bytes((rest & 127 | 128, rest >> 7))
+        return CONTINUED[rest & 127] + ENDS[rest >> 7]
     if rest < 2097152:
         return bytes((rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14))
     if rest < 268435456:

@@ -19,7 +19,7 @@ from eventsrc.codec.control import ReplyStatus
 from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.compiled import CompiledCommand, payload_hash
 from eventsrc.engine.dead_letters import Refused, dead_letter
-from eventsrc.engine.memory import ENTRY_BYTES, forget, pack_entry, recall
+from eventsrc.engine.memory import ENTRY_BYTES, LIMIT_BYTES, WINDOW_US, first_time, forget, pack_entry, recall
 from eventsrc.engine.partition import CommandPlace, Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
@@ -194,7 +194,9 @@ class SectionDecider:
                             size += written
                             index += 1
                         time = at
-                        if len(memory) >= full:
+                        if len(memory) >= full and (
+                            first_time(memory)[0] < at - WINDOW_US or len(memory) >= LIMIT_BYTES
+                        ):
                             memory = forget(memory, keep, at)
                         instance._eventsrc_memory = memory + pack_entry(command_id, sequence, at, total, hashed)
                         if new:

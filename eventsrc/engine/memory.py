@@ -17,7 +17,10 @@ _TIME = slice(24, 32)
 ENTRY_BYTES = _ENTRY.size
 pack_entry = _ENTRY.pack
 """Command id, the aggregate's sequence after it, its time, how many events it made, its payload's hash: an entry, to stand
-behind the others. The hot loop does what `remember` does by itself: a call less for each command."""
+behind the others. The hot loop does what `remember` does by itself: two calls less for each command."""
+first_time = Struct(f"<{_TIME.start}xq").unpack_from
+"""Of the oldest entry, in a tuple."""
+LIMIT_BYTES = LIMIT * ENTRY_BYTES
 
 
 class Remembered(NamedTuple):
