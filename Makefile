@@ -8,7 +8,7 @@ help:
 	@echo "make demo    a bank of accounts on a real Kafka, checked"
 	@echo "make test    every default test, services included   (ARGS='tests/unit -x' for some)"
 	@echo "make lint    style, types, import layers"
-	@echo "make bench   codec, throughput, checkpoints, memory, recovery, replay, snapshots   (ARGS='memory' for one)"
+	@echo "make bench   every benchmark: tables, and benchmarks.json   (ARGS='memory' for one)"
 	@echo "make setup   only .venv and the downloads"
 	@echo "make lock    pin the dependencies anew (needs uv; ARGS=--upgrade for newer ones)"
 	@echo "make clean   remove .venv, .eventsrc and caches"

@@ -11,12 +11,12 @@ are in it as a cost, and counted as writes only in the second figure.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
+from benchmarks import results
 from benchmarks.ledger_system import PARTITIONS, LedgerSystem, place
 from benchmarks.load import Load, Monitor
 from benchmarks.machine import OUTSIDE_CORE, load_average, pin, usage
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", default="10s", help="checkpoint_interval [10s]")
     parser.add_argument("--objective", default="1h", help="recovery_time_objective; a short one wants more [1h]")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
+    results.add_arguments(parser)
     options = parser.parse_args(arguments)
     pin(OUTSIDE_CORE)
     rows: list[Measured] = []
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             load = Load(options.commands, options.accounts, seed=number)
             turns = (_with, _without) if number % 2 else (_without, _with)
             rows += [turn(LedgerSystem(here, settings), load) for turn in turns]
-    _show(rows, as_json=options.json)
+    _tell(rows, options)
     return 0
 
 
@@ -127,7 +127,7 @@ def _state_bytes(segments: Iterable[Segment]) -> int:
     return sum(each.size_bytes - COLUMN_BYTES_PER_BLOCK - COLUMN_BYTES_PER_STATE * each.states for each in segments)
 
 
-def _show(rows: list[Measured], *, as_json: bool) -> None:
+def _tell(rows: list[Measured], options: argparse.Namespace) -> None:
     def median(system: str, value: Callable[[Measured], float]) -> float:
         return statistics.median(value(row) for row in rows if row.system == system)
 
@@ -137,26 +137,28 @@ def _show(rows: list[Measured], *, as_json: bool) -> None:
     changed = sum(each.changed_bytes for each in written)
     wal, merged = sum(each.wal_bytes for each in written), sum(each.merged_bytes for each in written)
     with_merges, per_write = (wal / changed, wal / (changed + merged)) if changed else (None, None)
-    if as_json:
-        costs = {"throughput": throughput_cost, "cpu": cpu_cost}
-        per_byte = {"changed": with_merges, "changed_and_merged": per_write}
-        print(json.dumps({"rows": [asdict(row) for row in rows], "cost": costs, "wal_per_state_byte": per_byte}))
-        return
-    print(f"{'system':<20}{'events/s, median':>18}{'CPU s per 1 M':>15}{'peak RSS MB':>13}{'load':>12}")
-    for system in (WITHOUT, WITH):
-        mine = [row for row in rows if row.system == system]
-        loads = f"{min(row.load for row in mine)}-{max(row.load for row in mine)}"
-        rate, cpu = median(system, lambda row: row.rate), median(system, lambda row: row.cpu_s)
-        print(f"{system:<20}{rate:>18,.0f}{cpu:>15.2f}{max(row.peak_mb for row in mine):>13.0f}{loads:>12}")
-    print(f"cost: {throughput_cost:.1%} of throughput, {cpu_cost:.1%} of CPU")
-    if with_merges is None:
-        print("no checkpoint was taken: the run was too short")
-        return
-    counts = ", ".join(str(each.checkpoints) for each in written)
-    print(
-        f"{counts} checkpoints of a partition, {changed / 1e6:.1f} MB of changed states, {merged / 1e6:.1f} MB merged"
-    )
-    print(f"WAL per byte of changed state: {with_merges:.2f}; per byte written, merges too: {per_write:.2f}")
+    costs = {"throughput": throughput_cost, "cpu": cpu_cost}
+    per_byte = {"changed": with_merges, "changed_and_merged": per_write}
+    found = {"rows": [asdict(row) for row in rows], "cost": costs, "wal_per_state_byte": per_byte}
+
+    def table() -> None:
+        print(f"{'system':<20}{'events/s, median':>18}{'CPU s per 1 M':>15}{'peak RSS MB':>13}{'load':>12}")
+        for system in (WITHOUT, WITH):
+            mine = [row for row in rows if row.system == system]
+            loads = f"{min(row.load for row in mine)}-{max(row.load for row in mine)}"
+            rate, cpu = median(system, lambda row: row.rate), median(system, lambda row: row.cpu_s)
+            print(f"{system:<20}{rate:>18,.0f}{cpu:>15.2f}{max(row.peak_mb for row in mine):>13.0f}{loads:>12}")
+        print(f"cost: {throughput_cost:.1%} of throughput, {cpu_cost:.1%} of CPU")
+        if with_merges is None:
+            print("no checkpoint was taken: the run was too short")
+            return
+        counts = ", ".join(str(each.checkpoints) for each in written)
+        print(
+            f"{counts} checkpoints of a partition, {changed / 1e6:.1f} MB of changed states, {merged / 1e6:.1f} MB merged"
+        )
+        print(f"WAL per byte of changed state: {with_merges:.2f}; per byte written, merges too: {per_write:.2f}")
+
+    results.tell(options, found, table)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Annotated, Any, NamedTuple
 import fastavro
 import pydantic
 
+from benchmarks import results
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.framing import PREFIX_BYTES
 from eventsrc.codec.metas import with_meta
@@ -263,19 +263,19 @@ def measure(case: Case, rounds: int, calls: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    results.add_arguments(parser)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--calls", type=int, default=2000)
     arguments = parser.parse_args()
     measured = {case.name: measure(case, arguments.rounds, arguments.calls) for case in cases()}
-    if arguments.json:
-        rows = {name: {"ours_us": a, "fastavro_us": b, "ratio": b / a} for name, (a, b) in measured.items()}
-        json.dump({"python": sys.version.split()[0], "fastavro": fastavro.__version__, "cases": rows}, sys.stdout)
-        sys.stdout.write("\n")
-        return
-    sys.stdout.write(f"{'microseconds a record':<28}{'ours':>8}{'fastavro':>10}{'ratio':>8}\n")
-    for name, (ours, theirs) in measured.items():
-        sys.stdout.write(f"{name:<28}{ours:>8.2f}{theirs:>10.2f}{theirs / ours:>7.2f}x\n")
+    rows = {name: {"ours_us": a, "fastavro_us": b, "ratio": b / a} for name, (a, b) in measured.items()}
+
+    def table() -> None:
+        print(f"{'microseconds a record':<28}{'ours':>8}{'fastavro':>10}{'ratio':>8}")
+        for name, (ours, theirs) in measured.items():
+            print(f"{name:<28}{ours:>8.2f}{theirs:>10.2f}{theirs / ours:>7.2f}x")
+
+    results.tell(arguments, {"python": sys.version.split()[0], "fastavro": fastavro.__version__, "cases": rows}, table)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,9 @@ def produce(bootstrap_servers: str, topic: str, partitions: int, load: Load) -> 
     catalog = Catalog(ledger.pipeline, None)
     aggregate = ledger.pipeline.aggregates["account"]
     write = {cls: catalog.command_writer(aggregate, cls) for cls in (ledger.Deposit, ledger.Withdraw)}
+    linger_ms = 20 if load.per_second is None else 1  # what is paced is sent at once
     producer = Producer(
-        {"bootstrap.servers": bootstrap_servers, "linger.ms": 20, "enable.idempotence": True, "log_level": 3}
+        {"bootstrap.servers": bootstrap_servers, "linger.ms": linger_ms, "enable.idempotence": True, "log_level": 3}
     )
     for key, command in _paced(load):
         value = write[type(command)](random_command_id(), None, None, time.time_ns() // 1000, None, command)

@@ -10,10 +10,10 @@ checkpointed; it is measured once every partition of it has produced an event.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from benchmarks import results
 from benchmarks.ledger_system import APP, PARTITIONS, LedgerSystem, place
 from benchmarks.load import Load, Monitor
 from benchmarks.machine import OUTSIDE_CORE, Usage, load_average, pin, run_module, usage
@@ -38,20 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true")
+    results.add_arguments(parser)
     options = parser.parse_args(arguments)
     pin(OUTSIDE_CORE)
     with place() as here:
         system = LedgerSystem(here)
         system.create()
         rows = [*_loaded(system, options.accounts), _recovered(system, options.accounts)]
-    if options.json:
-        print(json.dumps({"accounts": options.accounts, "rows": [asdict(row) for row in rows]}))
-        return 0
-    print(f"{options.accounts:,} aggregates in one worker")
-    print(f"{'':<44}{'RSS MB':>8}{'peak MB':>9}{'load':>7}")
-    for row in rows:
-        print(f"{row.case:<44}{row.rss_mb:>8.0f}{row.peak_mb:>9.0f}{row.load:>7}")
+
+    def table() -> None:
+        print(f"{options.accounts:,} aggregates in one worker")
+        print(f"{'':<44}{'RSS MB':>8}{'peak MB':>9}{'load':>7}")
+        for row in rows:
+            print(f"{row.case:<44}{row.rss_mb:>8.0f}{row.peak_mb:>9.0f}{row.load:>7}")
+
+    results.tell(options, {"accounts": options.accounts, "rows": [asdict(row) for row in rows]}, table)
     return 0
 
 

@@ -11,7 +11,6 @@ partition is asked for after the load). Log path: each start finds no database, 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO
 
+from benchmarks import results
 from benchmarks.ledger_system import APP, PARTITIONS, LedgerSystem, place
 from benchmarks.load import Load, Monitor
 from benchmarks.machine import OUTSIDE_CORE, end, load_average, pin, run_module, start
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-second", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7, help="kills that are recovered from checkpoints [7]")
     parser.add_argument("--log-rounds", type=int, default=2, help="kills that are recovered from the log alone [2]")
-    parser.add_argument("--json", action="store_true")
+    results.add_arguments(parser)
     options = parser.parse_args(arguments)
     pin(OUTSIDE_CORE)
     with place() as here:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with system.loading(going_on):
                 rows = [_killed(workers, SNAPSHOT_PATH) for _ in range(options.rounds)]
                 rows += [_killed(workers, LOG_PATH) for _ in range(options.log_rounds)]
-    _show(rows, as_json=options.json)
+    results.tell(options, {"rows": [asdict(row) for row in rows]}, lambda: _show(rows))
     return 0
 
 
@@ -131,10 +131,7 @@ def _killed(workers: _Workers, path: str) -> Measured:
     )
 
 
-def _show(rows: list[Measured], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"rows": [asdict(row) for row in rows]}))
-        return
+def _show(rows: list[Measured]) -> None:
     print(f"{'seconds from kill -9, median (worst)':<38}{'first event':>16}{'all partitions':>18}", end="")
     print(f"{'replayed':>12}{'load':>12}")
     for path in dict.fromkeys(row.path for row in rows):

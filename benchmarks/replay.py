@@ -18,8 +18,8 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from benchmarks import results
 from benchmarks.ledger_system import APP, PARTITIONS, LedgerSystem, place
 from benchmarks.load import Load, Monitor
 from benchmarks.machine import OUTSIDE_CORE, ROOT, SYSTEM_CORE, load_average, pin
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--commands", type=int, default=300_000)
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
+    results.add_arguments(parser)
     options = parser.parse_args(arguments)
     pin(OUTSIDE_CORE)
     rows: list[Measured] = []
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 row, said = _timed(name, [*replay, *extra], environment)
                 rows.append(row)
                 digests.add(json.loads(said)["digest"])
-    _show(rows, options.commands, as_json=options.json)
+    _tell(rows, options)
     if len(digests) != 1:
         print(f"the replays disagree: {digests}", file=sys.stderr)
     return 0 if len(digests) == 1 else 1
@@ -83,18 +83,19 @@ def _timed(name: str, module: list[str], environment: dict[str, str]) -> tuple[M
     return Measured(name, time.monotonic() - began, load_average()), said
 
 
-def _show(rows: list[Measured], events: int, *, as_json: bool) -> None:
+def _tell(rows: list[Measured], options: argparse.Namespace) -> None:
+    events = options.commands
     medians = {
         name: statistics.median(row.seconds for row in rows if row.system == name)
         for name in dict.fromkeys(row.system for row in rows)
     }
-    if as_json:
-        shown: dict[str, Any] = {"events": events, "rows": [asdict(row) for row in rows], "median_s": medians}
-        print(json.dumps(shown))
-        return
-    print(f"{'':<28}{'seconds, median':>16}{'events/s':>12}{'of consume only':>17}")
-    for name, seconds in medians.items():
-        print(f"{name:<28}{seconds:>16.2f}{events / seconds:>12,.0f}{seconds / medians[CONSUME]:>17.1f}")
+
+    def table() -> None:
+        print(f"{'':<28}{'seconds, median':>16}{'events/s':>12}{'of consume only':>17}")
+        for name, seconds in medians.items():
+            print(f"{name:<28}{seconds:>16.2f}{events / seconds:>12,.0f}{seconds / medians[CONSUME]:>17.1f}")
+
+    results.tell(options, {"events": events, "rows": [asdict(row) for row in rows], "median_s": medians}, table)
 
 
 if __name__ == "__main__":

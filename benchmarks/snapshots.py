@@ -8,7 +8,6 @@ state, the best of several rounds for what needs no server; WAL per byte of stat
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from benchmarks import results
 from eventsrc.adapters.postgres.store import PostgresSnapshots
 from eventsrc.adapters.postgres.upgrading import upgrade
 from eventsrc.codec.blocks import Block, StoredRuns, build_blocks, entry
@@ -121,17 +121,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--states", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true")
+    results.add_arguments(parser)
     options = parser.parse_args(arguments)
     with _database() as address:
         measured: dict[str, Any] = asdict(measure(address, options.states))
-    if options.json:
-        print(json.dumps({"states": options.states, **measured}))
-        return 0
-    print(f"{options.states:,} states")
-    for name, value in measured.items():
-        unit = {"bytes_per_state": "bytes", "wal_per_byte": "bytes of WAL per byte of state"}.get(name, "us per state")
-        print(f"{name:16} {value:8.2f}  {unit}")
+
+    def table() -> None:
+        print(f"{options.states:,} states")
+        for name, value in measured.items():
+            unit = {"bytes_per_state": "bytes", "wal_per_byte": "bytes of WAL per byte of state"}.get(
+                name, "us per state"
+            )
+            print(f"{name:16} {value:8.2f}  {unit}")
+
+    results.tell(options, {"states": options.states, **measured}, table)
     return 0
 
 

@@ -11,11 +11,9 @@ long keys): a ratio below 1 includes those bytes.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,9 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks import results
 from benchmarks.ledger_system import PARTITIONS, LedgerSystem, Place, place
 from benchmarks.load import Load, Monitor, produce
-from benchmarks.machine import OUTSIDE_CORE, pin, running, usage
+from benchmarks.machine import OUTSIDE_CORE, load_average, pin, running, usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--poison", type=float, default=0.0, help="also run with this share of poisoned commands")
-    parser.add_argument("--json", action="store_true")
+    results.add_arguments(parser)
     options = parser.parse_args(arguments)
     pin(OUTSIDE_CORE)
     rows: list[Measured] = []
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(_eventsrc(here, load))
             if options.poison:
                 rows.append(_eventsrc(here, replace(load, poison=options.poison)))
-    _show(rows, as_json=options.json)
+    _tell(rows, options)
     return 0
 
 
@@ -99,20 +98,22 @@ def _measure(
     return Measured(system, seen.rate, used.cpu_s * 1e6 / seen.records, used.peak_mb)
 
 
-def _show(rows: list[Measured], *, as_json: bool) -> None:
+def _tell(rows: list[Measured], options: argparse.Namespace) -> None:
     systems = dict.fromkeys(row.system for row in rows)
     medians = {name: statistics.median(row.rate for row in rows if row.system == name) for name in systems}
     floor = medians["raw pass-through"]
     ratios = {name: rate / floor for name, rate in medians.items()}
-    if as_json:
-        print(json.dumps({"rows": [asdict(row) for row in rows], "ratio_to_pass_through": ratios, "at": time.time()}))
-        return
-    print(f"{'system':<26}{'events/s, median':>18}{'of pass-through':>17}{'CPU s per 1 M':>15}{'RSS MB':>9}")
-    for name in systems:
-        mine = [row for row in rows if row.system == name]
-        cpu = statistics.median(row.cpu_s for row in mine)
-        rss = max(row.rss_mb for row in mine)
-        print(f"{name:<26}{medians[name]:>18,.0f}{ratios[name]:>17.2f}{cpu:>15.1f}{rss:>9.0f}")
+
+    def table() -> None:
+        print(f"{'system':<26}{'events/s, median':>18}{'of pass-through':>17}{'CPU s per 1 M':>15}{'RSS MB':>9}")
+        for name in systems:
+            mine = [row for row in rows if row.system == name]
+            cpu = statistics.median(row.cpu_s for row in mine)
+            rss = max(row.rss_mb for row in mine)
+            print(f"{name:<26}{medians[name]:>18,.0f}{ratios[name]:>17.2f}{cpu:>15.1f}{rss:>9.0f}")
+
+    found = {"rows": [asdict(row) for row in rows], "ratio_to_pass_through": ratios, "load": load_average()}
+    results.tell(options, found, table)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ COMPILE = (
     "pip compile pyproject.toml --group dev --extra local --extra containers --extra registry --extra metrics"
     " --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt"
 )
-BENCHMARKS = ("codec", "throughput", "checkpoints", "memory", "recovery", "replay", "snapshots")
 MADE = (".venv", ".eventsrc", "build", "dist", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 
 
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         "demo": lambda rest: become("-m", "examples.bank.demo", *rest),
         "test": lambda rest: become("-m", "pytest", *rest),
         "lint": lambda _: lint(),
-        "bench": bench,
+        "bench": lambda rest: become("-m", "benchmarks", *rest),
     }
     name, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
     if name == "lock":
@@ -136,16 +135,6 @@ def lint() -> int:
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def bench(names: Sequence[str]) -> int:
-    """Those named, or all; also after one has failed."""
-    codes = [run("-m", f"benchmarks.{name}") for name in names or BENCHMARKS]
-    return max(codes)
-
-
-def run(*arguments: str) -> int:
-    return subprocess.call([str(PYTHON), *arguments])
 
 
 def become(*arguments: str) -> int:

@@ -1,0 +1,130 @@
+"""From a command's sending to its event, as an outside read_committed consumer sees it, at a steady rate.
+
+`python -m benchmarks.latency [--per-second N] [--seconds S] [--accounts K]`
+
+The generator stamps each command as it sends it; the monitor reads commands and events, and takes the time at which an
+event arrives from that of its command. Generator, monitor and worker share one clock. Then `Client.send` in turn, one
+after the other, while the load goes on: what a caller waits for its outcome. The first seconds are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks import results
+from benchmarks.ledger_system import PARTITIONS, LedgerSystem, place
+from benchmarks.load import Load
+from benchmarks.machine import OUTSIDE_CORE, ROOT, load_average, pin
+from eventsrc.codec.metas import command_meta_alone
+
+WARM_UP_S = 5.0
+SENDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Milliseconds."""
+
+    case: str
+    count: int
+    p50: float
+    p99: float
+    p999: float
+    worst: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--per-second", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--accounts", type=int, default=100_000)
+    results.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    pin(OUTSIDE_CORE)
+    with place(with_database=False) as here:
+        system = LedgerSystem(here)
+        system.create()
+        load = Load(1 << 40, options.accounts, per_second=options.per_second)
+        with system.working(), system.loading(load):
+            events = list(_events(system, options.seconds))
+            sends = _sends(system)
+    rows = [_measured("command to event", events), _measured("Client.send, one after the other", sends)]
+
+    def table() -> None:
+        print(
+            f"{f'milliseconds, at {options.per_second:,}/s':<34}{'count':>8}{'p50':>8}{'p99':>8}{'p99.9':>8}{'worst':>8}"
+        )
+        for row in rows:
+            print(f"{row.case:<34}{row.count:>8,}{row.p50:>8.1f}{row.p99:>8.1f}{row.p999:>8.1f}{row.worst:>8.1f}")
+
+    found = {"per_second": options.per_second, "rows": [asdict(row) for row in rows], "load": load_average()}
+    results.tell(options, found, table)
+    return 0
+
+
+def _events(system: LedgerSystem, seconds: float) -> Iterator[float]:
+    """Milliseconds of each event that arrives within so many seconds after the warm-up."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": system.place.bootstrap_servers,
+            "group.id": "latency",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 10,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    commands = f"{system.name}.account.commands"
+    consumer.assign(
+        [TopicPartition(topic, n, 0) for topic in (commands, system.events_topic) for n in range(PARTITIONS)]
+    )
+    sent: dict[bytes, int] = {}
+    arrived: dict[bytes, int] = {}
+    warm_s: float | None = None
+    while warm_s is None or time.monotonic() < warm_s + WARM_UP_S + seconds:
+        messages = consumer.consume(1, 0.1) + consumer.consume(1000, 0)
+        now_us = time.time_ns() // 1000
+        counted = warm_s is not None and time.monotonic() > warm_s + WARM_UP_S
+        for message in messages:
+            value, key = message.value(), message.key()
+            if message.error() is not None or value is None or key is None or key.startswith(b"\0"):
+                continue
+            command_id = value[10:26]
+            if message.topic() == commands:
+                meta = command_meta_alone(value)
+                if meta is None:
+                    raise RuntimeError("a command without meta")
+                sent[command_id] = meta.time
+            else:
+                warm_s = warm_s or time.monotonic()
+                if counted:
+                    arrived[command_id] = now_us
+    consumer.close()
+    return ((at - sent[each]) / 1000 for each, at in arrived.items() if each in sent)
+
+
+def _sends(system: LedgerSystem) -> list[float]:
+    """By a client in a process of its own: a pipeline's name is fixed when its module is imported."""
+    command = [sys.executable, "-m", "benchmarks.sending", str(SENDS)]
+    environment = {**os.environ, **system.environment()}
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return [float(line) for line in said.stdout.split()]
+
+
+def _measured(case: str, milliseconds: Sequence[float]) -> Measured:
+    cuts = statistics.quantiles(milliseconds, n=1000, method="inclusive")
+    return Measured(case, len(milliseconds), cuts[499], cuts[989], cuts[998], max(milliseconds))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
