@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from eventsrc.model.pipeline import Pipeline
+
 
 class Aggregate:
     """What every aggregate is. `@pipeline.aggregate` adds it by itself; written out, `class Account(Aggregate)`, it
@@ -9,6 +14,8 @@ class Aggregate:
 
     __slots__ = ("_eventsrc_key", "_eventsrc_memory", "_eventsrc_sequence")
 
+    _eventsrc_pipeline: ClassVar[Pipeline]
+    """Where the class was declared."""
     _eventsrc_key: bytes
     _eventsrc_sequence: int
     _eventsrc_memory: bytes

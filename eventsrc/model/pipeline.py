@@ -118,6 +118,7 @@ class Pipeline:
         )
         declared = declare_aggregate(cls, known, frame, name=name, version=version, deduplicate=deduplicate)
         self.aggregates[declared.name] = declared
+        declared.cls._eventsrc_pipeline = self  # type: ignore[attr-defined]  # of `Aggregate`, which it inherits
         return declared.cls
 
     def _refuse_second_declaration(self, cls: type, frame: FrameType) -> None:

@@ -21,7 +21,7 @@ from confluent_kafka import murmur2
 
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Reply
-from eventsrc.errors import EncodingError, EventsrcError, InvalidCommand
+from eventsrc.errors import EventsrcError
 from eventsrc.model.identity import check_aggregate_id, command_id_for, random_command_id
 from eventsrc.model.moments import moment_of
 from eventsrc.model.names import commands_topic, replies_topic
@@ -30,6 +30,7 @@ from eventsrc.runtime.channel import CommandChannel
 from eventsrc.runtime.duplicates import DuplicateReader
 from eventsrc.runtime.reading import AggregateReader, check_partition_count
 from eventsrc.runtime.replies import WaitingCommand, outcome_of
+from eventsrc.runtime.sending import check_handled, encoded_command
 from eventsrc.runtime.settings import Settings, kafka_text, refuse_protected
 
 if TYPE_CHECKING:
@@ -165,24 +166,15 @@ class Client:
         self.close(_CLOSE_GRACE_S if error is None else 0.0)
 
     def _encode(self, route: _Route, command_id: bytes, reply_partition: int | None, command: Any) -> bytes:
-        route.validate(command)
-        try:
-            value = route.write(command_id, None, None, time.time_ns() // 1000, reply_partition, command)
-        except EncodingError as error:
-            raise InvalidCommand(f"{type(command).__name__} cannot be encoded: {error}") from error
-        limit = self._pipeline.settings.max_command_bytes
-        if len(value) > limit:
-            raise InvalidCommand(
-                f"{type(command).__name__} takes {len(value):,} bytes encoded; at most {limit:,} are allowed"
-            )
-        return value
+        limit, now_us = self._pipeline.settings.max_command_bytes, time.time_ns() // 1000
+        return encoded_command(
+            route.validate, route.write, limit, command, command_id, None, None, now_us, reply_partition
+        )
 
     def _find_route(self, cls: type | str, command: Any) -> _Route:
         aggregate = self._pipeline.aggregate_type(cls)
         kind = type(command)
-        if kind not in aggregate.handlers:
-            handled = ", ".join(sorted(each.__name__ for each in aggregate.handlers))
-            raise InvalidCommand(f"{aggregate.cls.__name__} handles no {kind.__name__}; it handles {handled}")
+        check_handled(aggregate, kind)
         topic = commands_topic(self._pipeline.name, aggregate.name)
         validate = self._pipeline.commands[kind].validate
         with self._compiling:
