@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from eventsrc.cli.session import Session
 from eventsrc.codec.catalog import Catalog
 from eventsrc.model.pipeline import Pipeline
+from eventsrc.runtime.connection import KafkaConnection
 from eventsrc.runtime.reading import AggregateReader
 
 
@@ -15,7 +16,7 @@ from eventsrc.runtime.reading import AggregateReader
 def open_reader(session: Session, pipeline: Pipeline) -> Iterator[AggregateReader]:
     settings = session.settings
     catalog = Catalog(pipeline, settings.schemas_dir)
-    reader = AggregateReader(pipeline, catalog, session.kafka_address, settings.kafka)
+    reader = AggregateReader(pipeline, catalog, KafkaConnection(session.kafka_address, settings.kafka))
     try:
         yield reader
     finally:

@@ -10,13 +10,13 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from eventsrc.adapters.kafka.command_producer import CommandProducer, NotDelivered
-from eventsrc.adapters.kafka.reply_reader import ReplyReader
+from eventsrc.adapters.kafka.command_producer import NotDelivered
 from eventsrc.codec.control import Reply, read_reply
 from eventsrc.codec.framing import PREFIX_BYTES
 from eventsrc.errors import DecodingError, UnknownSchema, Unreachable
+from eventsrc.runtime.connection import Connection
 from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown
 
 _POLL_S = 0.02
@@ -34,16 +34,15 @@ class CommandChannel:
 
     def __init__(
         self,
-        bootstrap_servers: str,
-        kafka: Mapping[str, str],
+        connection: Connection,
         replies: str,
         on_reply: Callable[[WaitingCommand, Reply], None],
     ) -> None:
         self._on_reply = on_reply
         self._waiting = WaitingCommands()
-        self._reader = ReplyReader(bootstrap_servers, kafka, replies, random.randrange(1 << 30))
+        self._reader = connection.answers(replies, random.randrange(1 << 30))
         self.reply_partition = self._reader.partition
-        self._producer = CommandProducer(bootstrap_servers, kafka, self._not_delivered)
+        self._producer = connection.commands(self._not_delivered)
         self._ended: str | None = None
         self._stopping = threading.Event()
         self._idle = threading.Event()

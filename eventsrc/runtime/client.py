@@ -27,6 +27,7 @@ from eventsrc.model.moments import moment_of
 from eventsrc.model.names import commands_topic, replies_topic
 from eventsrc.model.recorded import Outcome, Recorded
 from eventsrc.runtime.channel import CommandChannel
+from eventsrc.runtime.connection import Connection, KafkaConnection
 from eventsrc.runtime.duplicates import DuplicateReader
 from eventsrc.runtime.reading import AggregateReader, check_partition_count
 from eventsrc.runtime.replies import WaitingCommand, outcome_of
@@ -68,7 +69,7 @@ class Client:
     ) -> None:
         self._pipeline = pipeline
         self._settings = _client_settings(bootstrap_servers, settings, librdkafka)
-        self._catalog = Catalog(pipeline, self._settings.schemas_dir)
+        self._catalog = self._new_catalog()
         self._compiling = threading.Lock()  # a catalog compiles for one thread at a time
         self._routes: dict[tuple[type | str, type], _Route] = {}
         self._checked_topics: set[str] = set()
@@ -165,6 +166,12 @@ class Client:
     ) -> None:
         self.close(_CLOSE_GRACE_S if error is None else 0.0)
 
+    def _connection(self) -> Connection:
+        return KafkaConnection(self._settings.require_bootstrap_servers(), self._settings.kafka)
+
+    def _new_catalog(self) -> Catalog:
+        return Catalog(self._pipeline, self._settings.schemas_dir)
+
     def _encode(self, route: _Route, command_id: bytes, reply_partition: int | None, command: Any) -> bytes:
         limit, now_us = self._pipeline.settings.max_command_bytes, time.time_ns() // 1000
         return encoded_command(
@@ -190,10 +197,7 @@ class Client:
             channel = self._channel
             if channel is None:
                 channel = self._channel = CommandChannel(
-                    self._settings.require_bootstrap_servers(),
-                    self._settings.kafka,
-                    replies_topic(self._pipeline.name),
-                    self._answered,
+                    self._connection(), replies_topic(self._pipeline.name), self._answered
                 )
             if topic not in self._checked_topics:
                 check_partition_count(topic, channel.partition_count(topic), self._pipeline.settings.partitions)
@@ -207,10 +211,7 @@ class Client:
     def _open_reader(self) -> AggregateReader:
         with self._connecting:
             if self._reader is None:
-                catalog = Catalog(self._pipeline, self._settings.schemas_dir)
-                self._reader = AggregateReader(
-                    self._pipeline, catalog, self._settings.require_bootstrap_servers(), self._settings.kafka
-                )
+                self._reader = AggregateReader(self._pipeline, self._new_catalog(), self._connection())
             return self._reader
 
     def _check_usable(self) -> None:

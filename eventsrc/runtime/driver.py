@@ -108,8 +108,10 @@ class Driver:
         *,
         drain_s: float,
         await_transaction_s: float,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._engine = engine
+        self._wall_us = wall_us
         self._start_producer = start_producer
         self._describe_blocker = describe_blocker
         self._drain_s = drain_s
@@ -267,7 +269,7 @@ class Driver:
         status = self._ports.status
         if status is not None and now_s - self._reported_s >= REPORT_S:
             self._reported_s = now_s
-            status.write(self._engine.report(Instant(time.time_ns() // 1000, now_s)))
+            status.write(self._engine.report(Instant(self._wall_us(), now_s)))
 
     def _drain_inbox(self) -> None:
         while True:
@@ -292,7 +294,7 @@ class Driver:
         return isinstance(batch, Batch) and batch is not self._engine.lane.current
 
     def _step(self, happened: Input) -> None:
-        at = Instant(time.time_ns() // 1000, time.monotonic())
+        at = Instant(self._wall_us(), time.monotonic())
         self._perform(self._engine.step(happened, at))
 
     # ---- effects

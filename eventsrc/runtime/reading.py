@@ -7,12 +7,13 @@ Folds from the log's beginning.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import murmur2
 
-from eventsrc.adapters.kafka.history import HistoryReader, StoredRecord
+from eventsrc.adapters.kafka.history import StoredRecord
+from eventsrc.codec.catalog import flat
 from eventsrc.codec.keys import parse_event_key
 from eventsrc.engine.cut import PartitionCut, bounds_of, check_within
 from eventsrc.engine.fold import PartitionFold
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from eventsrc.codec.catalog import Catalog
     from eventsrc.model.aggregate import AggregateType
     from eventsrc.model.pipeline import Pipeline
+    from eventsrc.runtime.connection import Connection
 
 _READABLE_WITHIN_S = 10.0
 _CLOCK_SLACK_MS = 60_000
@@ -49,12 +51,10 @@ class PastCommand(NamedTuple):
 class AggregateReader:
     """Reads aggregates of one pipeline. Safe for several threads: they take turns."""
 
-    def __init__(
-        self, pipeline: Pipeline, catalog: Catalog, bootstrap_servers: str, kafka: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, catalog: Catalog, connection: Connection) -> None:
         self._pipeline = pipeline
         self._catalog = catalog
-        self._reader = HistoryReader(bootstrap_servers, kafka)
+        self._reader = connection.history()
         self._verified: set[str] = set()
         self._turn = threading.Lock()
 
@@ -130,11 +130,18 @@ class AggregateReader:
                         break
                     recorded = fold.feed(*record)
                     if recorded is not None:
-                        yield recorded._replace(offset=record.offset)
+                        yield self._as_written(fold.aggregate, recorded, record)
             if fold.only is not None:  # past the last stable offset, other ids may be in the middle of a command
                 fold.finish()
         except LogInconsistent as error:
             raise LogInconsistent(f"{topic}/{partition}: {error}") from error
+
+    def _as_written(self, aggregate: AggregateType, recorded: Recorded, record: StoredRecord) -> Recorded:
+        """The event that was folded may share its containers with the state, which changes them: it is decoded once more."""
+        event = recorded.event
+        if record.value is not None and not flat(aggregate.events[type(event)].record):
+            event = self._catalog.event_reader(aggregate, record.value[:10])(record.value)[1]
+        return recorded._replace(event=event, offset=record.offset)
 
     def _is_above(self, cut: PartitionCut, fold: PartitionFold, record: StoredRecord) -> bool:
         """Whether nothing from this record on belongs to the cut. Only the followed id's events are decoded for it."""

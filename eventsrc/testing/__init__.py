@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eventsrc.testing.assertion_duty import UnassertedScenario
     from eventsrc.testing.deciding import UnsoundFold
+    from eventsrc.testing.memory.pipeline import DeadLettered, MemoryPipeline
     from eventsrc.testing.observed import ImpureHandler
     from eventsrc.testing.scenarios import Decided, MisusedScenario, Scenario, scenario
 
 __all__ = [
+    "DeadLettered",
     "Decided",
     "ImpureHandler",
+    "MemoryPipeline",
     "MisusedScenario",
     "Scenario",
     "UnassertedScenario",
@@ -27,6 +30,7 @@ __all__ = [
 _HOMES = {
     "eventsrc.testing.assertion_duty": ("UnassertedScenario",),
     "eventsrc.testing.deciding": ("UnsoundFold",),
+    "eventsrc.testing.memory.pipeline": ("DeadLettered", "MemoryPipeline"),
     "eventsrc.testing.observed": ("ImpureHandler",),
     "eventsrc.testing.scenarios": ("Decided", "MisusedScenario", "Scenario", "scenario"),
 }

@@ -100,7 +100,7 @@ class MemoryMembership:
 
     def _has_news(self) -> bool:
         broker = self._process.broker
-        if self._process.killed or self._group.has_news(self._process.instance, self._member_id, self._assigned):
+        if self._process.ending or self._group.has_news(self._process.instance, self._member_id, self._assigned):
             return True
         return any(broker.commands(key).committed(position, 1) for key, position in self._positions.items())
 

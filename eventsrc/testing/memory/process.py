@@ -20,6 +20,8 @@ class MemoryProcess:
     broker: MemoryBroker
     instance: str
     killed: bool = False
+    ending: bool = False
+    """It waits for nothing any more."""
 
     @contextmanager
     def request(self, what: Request) -> Iterator[MemoryBroker]:
@@ -32,3 +34,10 @@ class MemoryProcess:
     def kill(self) -> None:
         """As by SIGKILL: what it has open stays open, and its session goes on, until somebody ends it."""
         self.killed = True
+        self.end()
+
+    def end(self) -> None:
+        """As by SIGTERM: whatever it waits for, it looks at once."""
+        self.ending = True
+        with self.broker.changed:
+            self.broker.changed.notify_all()

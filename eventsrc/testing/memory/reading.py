@@ -57,6 +57,6 @@ class MemoryEventsLog:
 
     def _has_news(self) -> bool:
         broker = self._process.broker
-        return self._process.killed or any(
+        return self._process.ending or any(
             broker.events(key).committed(position, 1) for key, position in self._positions.items()
         )

@@ -9,18 +9,21 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import murmur2
 
 from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
+from eventsrc.engine.effects import CheckpointRequested, Ticked
 from eventsrc.engine.notes import Owner, TopicIds
+from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
 from eventsrc.errors import Fenced
 from eventsrc.model.names import commands_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.runtime.driver import Driver, Ports
+from eventsrc.runtime.snapshot_threads import SnapshotThreads
 from eventsrc.testing.memory.broker import MemoryBroker
 from eventsrc.testing.memory.membership import MemoryMembership
 from eventsrc.testing.memory.offsets import MemoryStableOffsets
@@ -29,18 +32,32 @@ from eventsrc.testing.memory.reading import MemoryEventsLog
 from eventsrc.testing.memory.record import MemoryDecidingRecord, MemorySlot
 from eventsrc.testing.memory.replies import MemoryReplies
 from eventsrc.testing.memory.transactions import MemoryTransactions
+from eventsrc.testing.memory_snapshots import MemoryDatabase, MemorySnapshots
 
 _REPLY_BYTES = 1_100_000
 _DRAIN_S = 20.0
 
 
 class MemoryWorker:
-    """One life under an instance id; it runs from when it is made. `slot` outlives it, as a state directory does."""
+    """One life under an instance id; it runs from when it is made. `slot` outlives it, as a state directory does;
+    `database`: where its checkpoints are, if it is to take any; `wall_us`: the time on its machine."""
 
-    def __init__(self, pipeline: Pipeline, broker: MemoryBroker, instance: str, slot: MemorySlot | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        broker: MemoryBroker,
+        instance: str,
+        slot: MemorySlot | None = None,
+        *,
+        database: MemoryDatabase | None = None,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
         self.process = MemoryProcess(broker, instance)
         self.failure: BaseException | None = None
         self._pipeline = pipeline
+        self._database = database
+        self._wall_us = wall_us
+        self._driver: Driver | None = None
         self._owner = Owner(instance, f"{pipeline.settings.group_id}-{instance}")
         self._record = MemoryDecidingRecord(slot or MemorySlot())
         self._stopping = threading.Event()
@@ -50,6 +67,7 @@ class MemoryWorker:
     def drain(self) -> None:
         """Ends it as SIGTERM does; returns when it has ended. Raises what it failed with."""
         self._stopping.set()
+        self.process.end()
         self._join()
         if self.failure is not None:
             raise self.failure
@@ -59,6 +77,19 @@ class MemoryWorker:
         `MemoryBroker.end_session`, or another life of the instance."""
         self.process.kill()
         self._join()
+
+    def request_checkpoints(self, partitions: Iterable[PartitionKey]) -> None:
+        """Of those that are its own, as an operator requests them. From any thread, as `hurry`."""
+        for key in partitions:
+            self._post(CheckpointRequested(key))
+
+    def hurry(self) -> None:
+        """What waits for the next tick happens now."""
+        self._post(Ticked())
+
+    def _post(self, happened: CheckpointRequested | Ticked) -> None:
+        if self._driver is not None:
+            self._driver.post(happened)
 
     def _join(self) -> None:
         self._thread.join(_DRAIN_S)
@@ -74,8 +105,10 @@ class MemoryWorker:
             self._stopping,
             drain_s=of.transaction_timeout * 2,
             await_transaction_s=of.transaction_timeout + 2,
+            wall_us=self._wall_us,
         )
         driver.ports = self._ports(driver)
+        self._driver = driver
         try:
             driver.run()
             self._record.close()
@@ -99,6 +132,7 @@ class MemoryWorker:
                 handler_attempts=of.handler_attempts,
                 max_command_bytes=of.max_command_bytes,
                 max_event_bytes=of.max_command_bytes,
+                purity_sample=1,  # this is for tests
             ),
             Surroundings(
                 lambda name: commands_topic(pipeline.name, name),
@@ -108,6 +142,7 @@ class MemoryWorker:
             {name: TopicIds(f"{name}-commands", f"{name}-events") for name in pipeline.aggregates},
             time.monotonic,
             uuid.uuid4,
+            has_snapshots=self._database is not None,
             suspicious=self._record.suspicious,
             overlong_before=self._record.overlong_before,
         )
@@ -119,7 +154,12 @@ class MemoryWorker:
             MemoryReplies(self.process, _REPLY_BYTES),
             MemoryStableOffsets(self.process, self._owner.transactional_id, driver.post),
             self._record,
+            self._snapshots(driver),
         )
+
+    def _snapshots(self, driver: Driver) -> SnapshotThreads | None:
+        database = self._database
+        return None if database is None else SnapshotThreads(lambda: MemorySnapshots(database), driver.post)
 
     def _start_producer(self, proof: Callable[[], bytes] | None) -> MemoryTransactions:
         if proof is not None:
