@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eventsrc.testing.assertion_duty import UnassertedScenario
     from eventsrc.testing.deciding import UnsoundFold
+    from eventsrc.testing.determinism import DeterminismReport, check_determinism
     from eventsrc.testing.memory.pipeline import DeadLettered, MemoryPipeline
     from eventsrc.testing.observed import ImpureHandler
     from eventsrc.testing.scenarios import Decided, MisusedScenario, Scenario, scenario
@@ -18,18 +19,21 @@ if TYPE_CHECKING:
 __all__ = [
     "DeadLettered",
     "Decided",
+    "DeterminismReport",
     "ImpureHandler",
     "MemoryPipeline",
     "MisusedScenario",
     "Scenario",
     "UnassertedScenario",
     "UnsoundFold",
+    "check_determinism",
     "scenario",
 ]
 
 _HOMES = {
     "eventsrc.testing.assertion_duty": ("UnassertedScenario",),
     "eventsrc.testing.deciding": ("UnsoundFold",),
+    "eventsrc.testing.determinism": ("DeterminismReport", "check_determinism"),
     "eventsrc.testing.memory.pipeline": ("DeadLettered", "MemoryPipeline"),
     "eventsrc.testing.observed": ("ImpureHandler",),
     "eventsrc.testing.scenarios": ("Decided", "MisusedScenario", "Scenario", "scenario"),

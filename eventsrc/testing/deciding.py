@@ -103,11 +103,11 @@ class AggregateLog:
     def sequence(self) -> int:
         return len(self.records)
 
-    def recorded(self) -> list[Recorded]:
-        """Every event, decoded."""
+    def recorded(self, after: int = 0) -> list[Recorded]:
+        """Every event after that sequence, decoded."""
         reader = self.subject.catalog.event_reader
-        read = [reader(self.subject.aggregate, value[:10])(value) for _, value in self.records]
-        return [Recorded(event, number, number - 1, meta) for number, (meta, event) in enumerate(read, 1)]
+        read = [reader(self.subject.aggregate, value[:10])(value) for _, value in self.records[after:]]
+        return [Recorded(event, number, number - 1, meta) for number, (meta, event) in enumerate(read, after + 1)]
 
     def fold(self) -> PartitionFold:
         """As a replay of the topic folds it."""
@@ -131,8 +131,8 @@ class AggregateLog:
         longer.fold()
         return longer
 
-    def decide(self, command: Any, sending: Sending) -> tuple[Decision, AggregateLog]:
-        """Raises InvalidCommand, as a client does before it sends; ImpureHandler, UnsoundFold."""
+    def decide(self, command: Any, sending: Sending, *, check_fold: bool = True) -> tuple[Decision, AggregateLog]:
+        """Raises InvalidCommand, as a client does before it sends; ImpureHandler; UnsoundFold, where that is to be checked."""
         subject = self.subject
         check_handled(subject.aggregate, type(command))
         value = encoded_command(
@@ -146,7 +146,8 @@ class AggregateLog:
             sending.time_us,
             0,
         )
-        return self._decide(command, value, sending, _with_context(subject.compiled, value, sending))
+        compiled = _with_context(subject.compiled, value, sending)
+        return self._decide(command, value, sending, compiled, check_fold=check_fold)
 
     def compensate(self, recorded: Recorded, sending: Sending) -> tuple[Decision, AggregateLog]:
         """Take an event of this log back, by its `@compensate` method: what that returns is encoded and applied as a
@@ -164,10 +165,10 @@ class AggregateLog:
         way = (read, lambda instance, event: decide(instance, event, *more), False, None, 0)
         compiled = ObservedAggregate(subject.aggregate, subject.catalog)
         compiled.commands[value] = way
-        return self._decide(recorded.event, value, sending, compiled)
+        return self._decide(recorded.event, value, sending, compiled, check_fold=True)
 
     def _decide(
-        self, asked: Any, value: bytes, sending: Sending, compiled: CompiledAggregate
+        self, asked: Any, value: bytes, sending: Sending, compiled: CompiledAggregate, *, check_fold: bool
     ) -> tuple[Decision, AggregateLog]:
         partition = self._partition(compiled)
         batch = Batch(BatchKind.COMMANDS, b"")
@@ -192,12 +193,12 @@ class AggregateLog:
         )
         if isinstance(decider.failure, ImpureHandler | KeyboardInterrupt):
             raise decider.failure
-        if made:
+        if made and check_fold:
             longer.check_fold(partition.live[self.key])
         if decider.failure is not None:
             return Decision(asked, "failed", failure=decider.failure), longer
         answer = batch.answers[-1]
-        events = tuple(each.event for each in longer.recorded()[self.sequence :])
+        events = tuple(each.event for each in longer.recorded(self.sequence))
         return Decision(asked, answer.status, events, answer.reason, answer.details), longer
 
     def _partition(self, compiled: CompiledAggregate) -> Partition:

@@ -254,3 +254,51 @@ def test_run_does_not_wait_for_the_command_line_library(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, cwd=tmp_path, env={"PYTHONPATH": SOURCE}
     )
+
+
+UNSOUND = """\
+from eventsrc import Pipeline, apply, handle
+
+pipeline = Pipeline("words")
+
+
+@pipeline.command
+class Say:
+    words: set[str]
+
+
+@pipeline.event
+class Said:
+    words: set[str]
+
+
+@pipeline.aggregate
+class Speaker:
+    last: str = ""
+    times: int = 0
+
+    @handle
+    def say(self, command: Say) -> Said:
+        self.times += 1
+        return Said(command.words)
+
+    @apply
+    def said(self, event: Said) -> None:
+        self.last = ",".join(event.words)
+"""
+
+
+def test_check_finds_folds_that_differ_and_impure_handlers(tmp_path: Path) -> None:
+    (tmp_path / "words.py").write_text(UNSOUND)
+    checked = eventsrc(tmp_path, "check", "words:pipeline")
+    assert checked.returncode == 1
+    assert "Speaker.said (event " in checked.stderr
+    assert "PYTHONHASHSEED=" in checked.stderr
+    assert "last: first '" in checked.stderr
+    assert "Speaker.say changed the state of the Speaker" in checked.stderr
+    assert "Traceback" not in checked.stderr
+    told = json.loads(eventsrc(tmp_path, "check", "words:pipeline", "--json").stdout)
+    assert (told["ok"], len(told["determinism"]["problems"]), told["problems"]) == (False, 2, [])
+    without = eventsrc(tmp_path, "check", "words:pipeline", "--no-determinism")
+    assert (without.returncode, without.stderr) == (0, "")
+    assert "determinism" not in without.stdout
