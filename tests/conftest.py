@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import tempfile
 import uuid
@@ -22,8 +21,9 @@ from eventsrc.localstack.distribution import KafkaDistribution, prepare
 from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.provision import cache_directory
 from eventsrc.localstack.services import Services
-from eventsrc.localstack.stack import LocalStack, given_services, resolve_services
 from eventsrc.localstack.training import train
+
+pytest_plugins = ["eventsrc.testing.pytest_plugin"]
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=100)
 # The same examples in every run: a red build is red for its change.
@@ -50,21 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def services() -> Iterator[Services]:
-    """Kafka and Postgres: the ones that the environment names, else a local stack for this session."""
-    given = given_services()
-    if given.kafka and given.postgres:
-        yield given
-        return
-    directory = Path(tempfile.mkdtemp(prefix="eventsrc-tests-"))
-    directory.chmod(0o755)  # run by root, Postgres has another account, which must get in
-    stack = LocalStack(directory, report=print)
-    try:
-        yield resolve_services(stack, given)
-    finally:
-        stack.stop()
-        stack.wipe()
-        shutil.rmtree(directory)
+def services(eventsrc_services: Services) -> Services:
+    """Kafka and Postgres, as every project that uses the plugin gets them."""
+    return eventsrc_services
 
 
 @pytest.fixture(scope="session")

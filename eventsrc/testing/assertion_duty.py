@@ -20,11 +20,11 @@ class Place(NamedTuple):
     line: int
 
 
-def _warn(message: str, place: Place) -> None:
+def warn(message: str, place: Place) -> None:
     warnings.warn_explicit(message, UnassertedScenario, place.file, place.line)
 
 
-on_unasserted: Callable[[str, Place], None] = _warn
+on_unasserted: Callable[[str, Place], None] = warn
 """What is done with one; the pytest plugin fails the test."""
 
 

@@ -7,7 +7,6 @@ hash seeds; the encodings after every event are compared.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from eventsrc.model.pipeline import Pipeline
 from eventsrc.testing.deciding import state_differences
 from eventsrc.testing.folding import FoldProcess, MadeHistory, States, fold_states
 from eventsrc.testing.histories import make_histories
+from eventsrc.testing.importing import where_imported
 
 HASH_SEEDS = (1, 2)
 
@@ -46,7 +46,7 @@ def check_determinism(
     """
     made = make_histories(pipeline, seed)
     problems, notes = list(made.impure.values()), list(made.notes.values())
-    app = app or _found_app(pipeline)
+    app = app or where_imported(pipeline)
     processes = [FoldProcess(app, each, made.histories) for each in hash_seeds] if app and made.histories else []
     try:
         catalog = Catalog(pipeline, None)
@@ -122,12 +122,3 @@ class _Comparison:
         instance = aggregate.new(history.key)
         self._catalog.state_reader(aggregate)(encoded, instance)
         return instance
-
-
-def _found_app(pipeline: Pipeline) -> str | None:
-    for aggregate in pipeline.aggregates.values():
-        name = aggregate.cls.__module__
-        for attribute, value in vars(sys.modules.get(name, object)).items():
-            if value is pipeline and name != "__main__":
-                return f"{name}:{attribute}"
-    return None

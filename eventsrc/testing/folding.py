@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.errors import EventsrcError
+from eventsrc.testing.importing import environment, imported
 
 if TYPE_CHECKING:
     from eventsrc.model.pipeline import Pipeline
@@ -73,7 +73,7 @@ class FoldProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=environment(PYTHONHASHSEED=str(hash_seed)),
         )
         asked = {
             "app": app,
@@ -107,10 +107,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the application prints when it is imported is no answer
     asked = json.load(sys.stdin)
-    module, _, attribute = asked["app"].partition(":")
-    pipeline: Any = importlib.import_module(module)
-    for name in attribute.split("."):
-        pipeline = getattr(pipeline, name)
+    pipeline = imported(asked["app"])
     catalog = Catalog(pipeline, None)
     histories = [
         MadeHistory(aggregate, _bytes(key), tuple((_bytes(one), _bytes(other)) for one, other in records))

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from eventsrc import Aggregate, InvalidCommand, InvalidId
-from eventsrc.testing import ImpureHandler, MisusedScenario, UnassertedScenario, UnsoundFold, scenario
+from eventsrc.testing import ImpureHandler, MisusedScenario, UnassertedScenario, UnsoundFold, assertion_duty, scenario
 from eventsrc.testing.scenarios import START
 from tests.unit.testing.desk import (
     Case,
@@ -210,7 +210,8 @@ def test_history_that_is_refused_is_no_history() -> None:
         scenario(Case).given(OPENED).when(Open("chair"), Close())
 
 
-def test_one_that_asserts_nothing_is_told_with_its_line() -> None:
+def test_one_that_asserts_nothing_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assertion_duty, "on_unasserted", assertion_duty.warn)  # as without the pytest plugin
     with pytest.warns(UnassertedScenario, match=r"scenario\(Case\) asserts nothing") as told:
         scenario(Case).when(Close())
     assert told[0].filename == __file__
