@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import field
+from datetime import UTC, datetime
 from typing import Annotated, assert_type
+from uuid import UUID
 
 from pydantic import Field
 
 from eventsrc import Client, Context, Outcome, Pipeline, Recorded, Rejected, apply, compensate, handle
+from eventsrc.testing import Decided, MemoryPipeline, Scenario, check_determinism, scenario
 
 pipeline = Pipeline("bank", partitions=4, recovery_time_objective="2s", handler_attempts=5)
 
@@ -87,3 +90,20 @@ def inside() -> None:
         at: int
 
     assert_type(Ticked(1).at, int)
+
+
+def testing() -> None:
+    start = scenario(Account).with_id("alice").at(datetime(2026, 1, 1, tzinfo=UTC)).given(Deposited(5))
+    assert_type(start, Scenario[Account])
+    decided = start.uuids(UUID(int=1)).when(Withdraw(3)).then(Withdrawn(3)).then_state(balance=2)
+    assert_type(decided, Decided[Account])
+    assert_type(decided.aggregate.balance, int)
+    decided.when(Withdraw(9)).then_rejected("insufficient funds", balance=2).then_failed(ValueError).then_nothing()
+    assert_type(start.compensating(Withdrawn(3)), Decided[Account])
+    with MemoryPipeline(pipeline, workers=2) as memory:
+        assert_type(memory.send(Account, "alice", Deposit(5), idempotency_key="k"), Outcome)
+        assert_type(memory.get(Account, "alice"), Account | None)
+        assert_type(memory.history(Account, "alice"), list[Recorded])
+        assert_type(memory.client, Client)
+        assert_type([letter.reason for letter in memory.dead_letters()], list[str])
+    assert_type(check_determinism(pipeline).problems, tuple[str, ...])

@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
-from typing import Any, Self
-from uuid import UUID
 
 import pytest
 
 import eventsrc
-from eventsrc import EventMeta, Outcome, Recorded, Rejected
+from eventsrc import Rejected
+from eventsrc.testing import MemoryPipeline
 from tests.unit.docs.reading import ROOT, blocks, python_blocks
 
 README = ROOT / "README.md"
-
-
-class ModelClient:
-    """What a client does, on the model alone: decide, apply, remember."""
-
-    def __init__(self, pipeline: eventsrc.Pipeline) -> None:
-        self._pipeline = pipeline
-        self._states: dict[str, Any] = {}
-        self._events: dict[str, list[Recorded]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *ended: object) -> None: ...
-
-    def send(self, cls: type, id: str, command: Any, **options: Any) -> Outcome:
-        aggregate = self._pipeline.aggregate_type(cls)
-        self._pipeline.commands[type(command)].validate(command)
-        state = self._states.setdefault(id, aggregate.new(id.encode()))
-        event = aggregate.handlers[type(command)].function(state, command)
-        aggregate.appliers[type(event)].function(state, event)
-        log = self._events.setdefault(id, [])
-        meta = EventMeta(bytes(16), None, None, 0, 0, 1, 0, bytes(8))
-        log.append(Recorded(event, len(log) + 1, len(log), meta))
-        return Outcome(UUID(int=0), (event,), len(log), False)
-
-    def get(self, cls: type, id: str) -> Any:
-        return self._states.get(id)
-
-    def history(self, cls: type, id: str) -> list[Recorded]:
-        return self._events.get(id, [])
 
 
 @pytest.fixture
@@ -57,8 +26,12 @@ def app(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 def test_the_application_does_what_the_terminal_shows(app: types.ModuleType) -> None:
-    client = ModelClient(app.pipeline)
     terminal = next(text for _, text in blocks(README) if text.startswith("$ export"))
+    with MemoryPipeline(app.pipeline) as client:
+        compare(app, client, terminal)
+
+
+def compare(app: types.ModuleType, client: MemoryPipeline, terminal: str) -> None:
     assert f"{client.send(app.Account, 'alice', app.Deposit(500)).events[0]!r}   sequence 1" in terminal
     with pytest.raises(Rejected) as refusal:
         client.send(app.Account, "alice", app.Withdraw(9900))
@@ -73,7 +46,7 @@ def test_the_application_does_what_the_terminal_shows(app: types.ModuleType) -> 
 def test_the_client_prints_what_the_page_says(
     app: types.ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(eventsrc, "Client", ModelClient, raising=False)
+    monkeypatch.setattr(eventsrc, "Client", MemoryPipeline, raising=False)
     shown = blocks(README)
     number = next(place for place, (_, text) in enumerate(shown) if text.startswith("from app import"))
     exec(compile(shown[number][1], "README.md", "exec"), {"__name__": "use"})
@@ -86,3 +59,23 @@ def test_the_guide_is_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
     for number, text in enumerate(python_blocks(ROOT / "docs" / "guide.md"), 1):
         exec(compile(text, f"guide.md, block {number}", "exec"), vars(module))
     assert set(module.pipeline.aggregates) == {"order"}
+
+
+def test_the_page_on_testing_is_a_test_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ROOT / "docs" / "testing.md"
+    application, *suites = python_blocks(page)
+    app, suite = types.ModuleType("app"), types.ModuleType("test_app")
+    monkeypatch.setitem(sys.modules, "app", app)
+    monkeypatch.setitem(sys.modules, "test_app", suite)
+    exec(compile(application, "testing.md, block 1", "exec"), vars(app))
+    for number, text in enumerate(suites, 2):
+        exec(compile(text, f"testing.md, block {number}", "exec"), vars(suite))
+    tests = [test for name, test in vars(suite).items() if name.startswith("test_")]
+    alone = [test for test in tests if not inspect.signature(test).parameters]
+    assert len(alone) >= 10
+    assert [test.__name__ for test in tests if test not in alone] == ["test_on_a_real_kafka"]
+    for test in alone:
+        test()
+    with pytest.raises(AssertionError) as wrong:
+        suite.wrong()
+    assert f"\n{wrong.value}\n" in page.read_text()
