@@ -238,9 +238,9 @@ class _Decider(SectionDecider):
 
     failure: BaseException | None = None
 
-    def _bury(self, record: ConsumedRecord, refusal: Refused) -> None:
+    def _bury(self, record: ConsumedRecord, refusal: Refused, caller: tuple[bytes, int | None] | None = None) -> None:
         self.failure = sys.exception()
-        super()._bury(record, refusal)
+        super()._bury(record, refusal, caller)
 
 
 class _GivenContext(Context):

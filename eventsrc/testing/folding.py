@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,13 +69,6 @@ class FoldProcess:
 
     def __init__(self, app: str, hash_seed: int, histories: Sequence[MadeHistory]) -> None:
         self.hash_seed = hash_seed
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(PYTHONHASHSEED=str(hash_seed)),
-        )
         asked = {
             "app": app,
             "histories": [
@@ -82,12 +76,21 @@ class FoldProcess:
                 for each in histories
             ],
         }
-        self._asked = json.dumps(asked).encode()
+        with tempfile.TemporaryFile() as question:  # not a pipe: it is not to wait until it is this one's turn
+            question.write(json.dumps(asked).encode())
+            question.seek(0)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=question,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment(PYTHONHASHSEED=str(hash_seed)),
+            )
 
     def states(self) -> list[States]:
         """Of each history. Raises EventsrcError that says why it could not be done."""
         try:
-            answer, errors = self._process.communicate(self._asked, _ANSWER_S)
+            answer, errors = self._process.communicate(timeout=_ANSWER_S)
         except subprocess.TimeoutExpired:
             self.end()
             raise EventsrcError(

@@ -79,7 +79,8 @@ def eventsrc_run(eventsrc_bootstrap_servers: str, eventsrc_database_url: str, tm
     from eventsrc.runtime.settings import Settings
     from eventsrc.testing.running import running
 
-    addresses = Settings(bootstrap_servers=eventsrc_bootstrap_servers, database_url=eventsrc_database_url)
+    given = {"bootstrap_servers": eventsrc_bootstrap_servers, "database_url": eventsrc_database_url}
+    addresses = Settings.resolve(given)  # with what the environment says of Kafka's security
     with ExitStack() as ends:
 
         def run(pipeline: Pipeline, app: str | None = None) -> RunningPipeline:

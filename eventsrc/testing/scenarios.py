@@ -9,7 +9,6 @@ Steps never change: one that is kept can be continued several times.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
@@ -22,6 +21,7 @@ from eventsrc.model.identity import check_aggregate_id, command_id_for
 from eventsrc.testing.assertion_duty import Duty
 from eventsrc.testing.deciding import AggregateLog, Decision, Sending, Subject, subject_of
 from eventsrc.testing.differences import differences
+from eventsrc.testing.wording import aggregate_told, details_told, listed, told
 
 A = TypeVar("A")
 
@@ -101,7 +101,7 @@ class _Step(Generic[A]):
             after = replace(after, command_id=None)
             if number + 1 < len(commands) and decision.status != "ok":
                 raise AssertionError(
-                    f"{_subject(log)}: command {number + 1} of {len(commands)}, {_told(decision)}; only the last one may be"
+                    f"{aggregate_told(log)}: command {number + 1} of {len(commands)}, {told(decision)}; only the last one may be"
                 ) from decision.failure
             decisions.append(decision)
         return Decided(log, after, tuple(decisions))
@@ -117,7 +117,7 @@ class _Step(Generic[A]):
         if not found:
             raise self._misused(
                 f".compensating({event!r}) is not in the history: give it first, .given(..., {event!r}). It holds "
-                f"{_listed([each.event for each in log.recorded()])}"
+                f"{listed([each.event for each in log.recorded()])}"
             )
         decision, log = log.compensate(found[-1], self._sending(log, self._next))
         return Decided(log, replace(self._next, command_id=None), (decision,))
@@ -189,7 +189,7 @@ class Scenario(_Step[A]):
             if type(each) in log.subject.aggregate.handlers:
                 decision, log = log.decide(each, sending)
                 if decision.status != "ok":
-                    raise AssertionError(f"{_subject(log)}: in given, {_told(decision)}") from decision.failure
+                    raise AssertionError(f"{aggregate_told(log)}: in given, {told(decision)}") from decision.failure
                 continue
             self._check_event("given", each)
             try:
@@ -197,7 +197,7 @@ class Scenario(_Step[A]):
             except EncodingError as wrong:
                 raise self._misused(f".given({each!r}) cannot be encoded: {wrong}") from wrong
             except LogInconsistent as failed:
-                raise AssertionError(f"{_subject(log)}: given {each!r}, a replay fails: {failed}") from failed
+                raise AssertionError(f"{aggregate_told(log)}: given {each!r}, a replay fails: {failed}") from failed
         made = self._with(command_id=None)
         made._log = log
         return made
@@ -235,7 +235,7 @@ class Decided(_Step[A]):
             raise self._misused(".then() names no event: write .then_nothing()")
         for each in events:
             self._check_event("then", each)
-        self._check_status("ok", _listed(events))
+        self._check_status("ok", listed(events))
         self._check_events(events)
         return self
 
@@ -243,19 +243,19 @@ class Decided(_Step[A]):
         """No event, and no refusal either."""
         self._check_status("ok", "nothing")
         if self.events:
-            raise self._failed(f"made {_listed(self.events)}, expected nothing")
+            raise self._failed(f"made {listed(self.events)}, expected nothing")
         return self
 
     def then_rejected(self, reason: str, **details: Any) -> Self:
         """The last command was rejected for this reason. Details that are named have to be these; others are free."""
-        wanted = f"to be rejected: {reason}{_details(details)}"
+        wanted = f"to be rejected: {reason}{details_told(details)}"
         self._check_status("rejected", wanted)
         last = self._decisions[-1]
         found = reply_details(last.details)
         expected = reply_details(details)
         others = {name for name, value in expected.items() if name not in found or found[name] != value}
         if reply_reason(last.reason) != reason or others:
-            raise self._failed(f"{_told(last)}; expected {wanted}")
+            raise self._failed(f"{told(last)}; expected {wanted}")
         return self
 
     def then_failed(self, kind: type[BaseException]) -> Self:
@@ -265,7 +265,7 @@ class Decided(_Step[A]):
         self._check_status("failed", f"it to raise {kind.__name__}")
         last = self._decisions[-1]
         if not isinstance(last.failure, kind):
-            raise self._failed(f"{_told(last)}; expected it to raise {kind.__name__}") from last.failure
+            raise self._failed(f"{told(last)}; expected it to raise {kind.__name__}") from last.failure
         return self
 
     def then_duplicate(self) -> Self:
@@ -300,7 +300,7 @@ class Decided(_Step[A]):
         self._duty.meet()
         last = self._decisions[-1]
         if last.status != status:
-            raise self._failed(f"{_told(last)}; expected {wanted}") from last.failure
+            raise self._failed(f"{told(last)}; expected {wanted}") from last.failure
 
     def _check_events(self, expected: tuple[Any, ...]) -> None:
         subject, found = self._log.subject, self.events
@@ -322,8 +322,8 @@ class Decided(_Step[A]):
     def _failed(self, what: str) -> AssertionError:
         self._duty.meet()
         last = self._decisions[-1]
-        told = what if what.startswith(repr(last.asked)) else f"{last.asked!r} {what}"
-        return AssertionError(f"{_subject(self._log)}: {told}")
+        words = what if what.startswith(repr(last.asked)) else f"{last.asked!r} {what}"
+        return AssertionError(f"{aggregate_told(self._log)}: {words}")
 
 
 def scenario(aggregate: type[A]) -> Scenario[A]:
@@ -337,33 +337,6 @@ def scenario(aggregate: type[A]) -> Scenario[A]:
         raise MisusedScenario(f"scenario({name}): that is no class declared with @pipeline.aggregate")
     subject = subject_of(pipeline, pipeline.aggregate_type(aggregate).name)
     return Scenario(AggregateLog(subject, f"{subject.aggregate.name}-1".encode()), _Circumstances())
-
-
-def _subject(log: AggregateLog) -> str:
-    return f"{log.subject.name} {log.key.decode()!r}"
-
-
-def _told(decision: Decision) -> str:
-    """The command, and what became of it."""
-    if decision.status == "ok":
-        return f"{decision.asked!r} made {_listed(decision.events)}"
-    if decision.status == "rejected":
-        return f"{decision.asked!r} was rejected: {decision.reason}{_details(decision.details)}"
-    if decision.status == "failed":
-        failure = decision.failure
-        notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
-        return f"{decision.asked!r} failed: {type(failure).__name__}: {failure}{notes}"
-    if decision.status == "duplicate":
-        return f"{decision.asked!r} was a duplicate: its command id took effect before"
-    return f"{decision.asked!r} was a conflict: its command id took effect before, with another payload"
-
-
-def _details(details: Any) -> str:
-    return f" ({', '.join(f'{name}={value!r}' for name, value in details.items())})" if details else ""
-
-
-def _listed(events: Iterable[Any]) -> str:
-    return ", ".join(map(repr, events)) or "nothing"
 
 
 def _same_event(subject: Subject, one: Any, other: Any) -> bool:

@@ -55,9 +55,9 @@ class DeadLettered(NamedTuple):
 class MemoryPipeline:
     """Runs a pipeline in memory for as long as it is entered: `with MemoryPipeline(pipeline) as memory:`.
 
-    `workers`: how many share its partitions. `client` and `async_client` are for code that is given one; they are the
-    `Client` and `AsyncClient` of production, with the same outcomes and errors. Handlers are held to leave the state alone
-    in every call: the command of one that does not is dead-lettered as `handler-failed`.
+    `workers`: how many share its partitions. `client` and `async_client` are for code that is given one, and may close it;
+    they are the `Client` and `AsyncClient` of production, with the same outcomes and errors. Handlers are held to leave the
+    state alone in every call: the command of one that does not is dead-lettered as `handler-failed`.
     """
 
     def __init__(self, pipeline: Pipeline, *, workers: int = 1) -> None:
@@ -73,8 +73,10 @@ class MemoryPipeline:
         self._slots = {f"worker-{number}": MemorySlot() for number in range(1, workers + 1)}
         self._running: dict[str, MemoryWorker] = {}
         self._catalog = Catalog(pipeline, None)
-        self.client: Client = MemoryClient(pipeline, self._broker)
-        self.async_client: AsyncClient = MemoryAsyncClient(self.client)
+        self._own, lent, asynchronous = (MemoryClient(pipeline, self._broker) for _ in range(3))
+        self.client: Client = lent
+        self.async_client: AsyncClient = MemoryAsyncClient(asynchronous)
+        self._clients = self._own, lent, asynchronous
 
     # ---- as a client
 
@@ -82,21 +84,21 @@ class MemoryPipeline:
         self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 10.0
     ) -> Outcome:
         """As `Client.send`."""
-        return self.client.send(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
+        return self._own.send(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
 
     def submit(
         self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 60.0
     ) -> Future[Outcome]:
         """As `Client.submit`."""
-        return self.client.submit(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
+        return self._own.submit(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
 
     def get(self, cls: type[A], id: str, at: datetime | str | None = None) -> A | None:
         """As `Client.get`."""
-        return self.client.get(cls, id, at)
+        return self._own.get(cls, id, at)
 
     def history(self, cls: type | str, id: str) -> list[Recorded]:
         """As `Client.history`."""
-        return self.client.history(cls, id)
+        return self._own.history(cls, id)
 
     # ---- what a test sees beside that
 
@@ -172,7 +174,8 @@ class MemoryPipeline:
 
     def close(self) -> None:
         """Ends everything; returns when its threads have ended. Raises what a worker failed with. May be called again."""
-        self.client.close(0.0)
+        for client in self._clients:
+            client.close(0.0)
         failures = []
         for instance in list(self._running):
             worker = self._running.pop(instance)

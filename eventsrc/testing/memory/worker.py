@@ -58,6 +58,7 @@ class MemoryWorker:
         self._database = database
         self._wall_us = wall_us
         self._driver: Driver | None = None
+        self._has_driver = threading.Event()
         self._owner = Owner(instance, f"{pipeline.settings.group_id}-{instance}")
         self._record = MemoryDecidingRecord(slot or MemorySlot())
         self._stopping = threading.Event()
@@ -88,6 +89,7 @@ class MemoryWorker:
         self._post(Ticked())
 
     def _post(self, happened: CheckpointRequested | Ticked) -> None:
+        self._has_driver.wait(_DRAIN_S)
         if self._driver is not None:
             self._driver.post(happened)
 
@@ -109,6 +111,7 @@ class MemoryWorker:
         )
         driver.ports = self._ports(driver)
         self._driver = driver
+        self._has_driver.set()
         try:
             driver.run()
             self._record.close()

@@ -37,7 +37,9 @@ def compare(app: types.ModuleType, client: MemoryPipeline, terminal: str) -> Non
         client.send(app.Account, "alice", app.Withdraw(9900))
     assert f"rejected: {refusal.value.reason}   (account alice, balance {refusal.value.details['balance']})" in terminal
     assert f"{client.send(app.Account, 'alice', app.Withdraw(120)).events[0]!r}   sequence 2" in terminal
-    assert f"  balance  {client.get(app.Account, 'alice').balance}\n" in terminal
+    account = client.get(app.Account, "alice")
+    assert account is not None
+    assert f"  balance  {account.balance}\n" in terminal
     with pytest.raises(eventsrc.InvalidCommand) as invalid:
         client.send(app.Account, "alice", app.Withdraw(0))
     assert f"error: {invalid.value}\n" in terminal

@@ -174,6 +174,8 @@ def test_clients_for_code_that_is_given_one(memory: MemoryPipeline) -> None:
 
     assert memory.client.get(Case, "a") is None
     assert asyncio.run(use()) == 1
+    memory.client.close()
+    assert memory.get(Case, "a") is not None  # closing those ends nothing else
 
 
 def test_nothing_is_left_of_it() -> None:
