@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eventsrc.testing.determinism import DeterminismReport, check_determinism
     from eventsrc.testing.memory.pipeline import DeadLettered, MemoryPipeline
     from eventsrc.testing.observed import ImpureHandler
+    from eventsrc.testing.running import RunningPipeline
     from eventsrc.testing.scenarios import Decided, MisusedScenario, Scenario, scenario
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ImpureHandler",
     "MemoryPipeline",
     "MisusedScenario",
+    "RunningPipeline",
     "Scenario",
     "UnassertedScenario",
     "UnsoundFold",
@@ -36,6 +38,7 @@ _HOMES = {
     "eventsrc.testing.determinism": ("DeterminismReport", "check_determinism"),
     "eventsrc.testing.memory.pipeline": ("DeadLettered", "MemoryPipeline"),
     "eventsrc.testing.observed": ("ImpureHandler",),
+    "eventsrc.testing.running": ("RunningPipeline",),
     "eventsrc.testing.scenarios": ("Decided", "MisusedScenario", "Scenario", "scenario"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

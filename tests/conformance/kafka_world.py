@@ -21,6 +21,7 @@ from eventsrc.engine.notes import Owner
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.ports import EventsLog, Membership, Replies, StableOffsets, Transactions
+from eventsrc.runtime.connection import Connection, KafkaConnection
 from tests.conformance.world import PARTITIONS, REPLY_BYTES, TIMEOUT_S, Listener, pipeline_of
 from tests.harness.brokers import wait_led
 from tests.harness.collect import Reader, wait_until
@@ -81,6 +82,9 @@ class KafkaWorld:
         made = TakeoverQueries(self._common, self.name, self._commands, self._events, "our-own", on_answer)
         self._close.append(made.close)
         return made
+
+    def connection(self) -> Connection:
+        return KafkaConnection(self._direct)
 
     def send_commands(self, key: PartitionKey, *values: bytes) -> None:
         producer = Producer({"bootstrap.servers": self._direct, "linger.ms": 0, "log_level": 0})

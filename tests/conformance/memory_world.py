@@ -11,7 +11,9 @@ from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.names import commands_topic
 from eventsrc.model.position import Position
 from eventsrc.ports import EventsLog, Membership, Replies, StableOffsets, Transactions
+from eventsrc.runtime.connection import Connection
 from eventsrc.testing.memory.broker import NoAnswer
+from eventsrc.testing.memory.connection import MemoryConnection
 from eventsrc.testing.memory.log import CommittedOffset as MemoryOffset
 from eventsrc.testing.memory.membership import MemoryMembership
 from eventsrc.testing.memory.offsets import MemoryStableOffsets
@@ -49,6 +51,9 @@ class MemoryWorld:
         made = MemoryStableOffsets(self._process(), "our-own", answered)
         self._close.append(made.close)
         return made
+
+    def connection(self) -> Connection:
+        return MemoryConnection(self.broker)
 
     def send_commands(self, key: PartitionKey, *values: bytes) -> None:
         for value in values:

@@ -20,6 +20,7 @@ from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.model.position import Position
 from eventsrc.ports import EventsLog, Membership, Polled, Replies, StableOffsets, Transactions
+from eventsrc.runtime.connection import Connection
 from tests.harness.collect import wait_until
 from tests.harness.evidence import CommittedOffset, LogRecord
 
@@ -51,6 +52,9 @@ class World(Protocol):
         """The topic takes records of about `REPLY_BYTES`."""
 
     def stable_offsets(self, answered: Callable[[StableOffsetFetched], None]) -> StableOffsets: ...
+
+    def connection(self) -> Connection:
+        """A client's; what it opens is the test's to close."""
 
     def send_commands(self, key: PartitionKey, *values: bytes) -> None:
         """As a plain client; stored when this returns."""
