@@ -118,7 +118,8 @@ class AggregateLog:
 
     def state(self) -> Any:
         """The aggregate as its events tell it, new with every call; with every default where there is none."""
-        return self.fold().live.get(self.key) or self.subject.aggregate.new(self.key)
+        folded = self.fold().live.get(self.key)
+        return self.subject.aggregate.new(self.key) if folded is None else folded
 
     def appended(self, event: Any, time_us: int, command_id: bytes) -> AggregateLog:
         """With one event more, of a command that made it alone. Raises EncodingError; whatever the `@apply` method's

@@ -67,6 +67,7 @@ class MemoryPipeline:
             raise EventsrcError(f"MemoryPipeline(workers={workers}): at least one is needed")
         self._pipeline = pipeline
         self._now: datetime | None = None
+        self._started = self._closed = False
         self._broker = memory_broker(pipeline)
         self._broker.wall_ms = lambda: self._now_us() // 1000
         self._database = MemoryDatabase()
@@ -84,12 +85,14 @@ class MemoryPipeline:
         self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 10.0
     ) -> Outcome:
         """As `Client.send`."""
+        self._check_started()
         return self._own.send(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
 
     def submit(
         self, cls: type | str, id: str, command: Any, *, idempotency_key: str | None = None, timeout: float = 60.0
     ) -> Future[Outcome]:
         """As `Client.submit`."""
+        self._check_started()
         return self._own.submit(cls, id, command, idempotency_key=idempotency_key, timeout=timeout)
 
     def get(self, cls: type[A], id: str, at: datetime | str | None = None) -> A | None:
@@ -126,6 +129,7 @@ class MemoryPipeline:
     def settle(self, timeout: float = 10.0) -> None:
         """Returns when every command that was sent or produced has been processed. Raises `TimeoutError` that names what
         waits, or what a worker failed with."""
+        self._check_started()
         self._wait(lambda: not self._lagging(), timeout, lambda: f"commands wait in {', '.join(self._lagging())}")
 
     # ---- time and lives
@@ -161,6 +165,9 @@ class MemoryPipeline:
 
     def start(self) -> None:
         """Starts the workers that do not run; they recover in the background, as they do at every start."""
+        if self._closed:
+            raise EventsrcError("this pipeline in memory is closed, and what it held is gone: make another")
+        self._started = True
         for instance, slot in self._slots.items():
             if instance not in self._running:
                 self._running[instance] = MemoryWorker(
@@ -176,6 +183,7 @@ class MemoryPipeline:
         """Ends everything; returns when its threads have ended. Raises what a worker failed with. May be called again."""
         for client in self._clients:
             client.close(0.0)
+        self._closed = True
         failures = []
         for instance in list(self._running):
             worker = self._running.pop(instance)
@@ -201,6 +209,10 @@ class MemoryPipeline:
             error.add_note(f"a worker of the pipeline failed too: {failure!r}")
 
     # ---- inside
+
+    def _check_started(self) -> None:
+        if not self._started:
+            raise EventsrcError("nothing runs yet: write `with MemoryPipeline(pipeline) as memory:`")
 
     def _now_us(self) -> int:
         if self._now is None:

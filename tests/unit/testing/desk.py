@@ -74,6 +74,10 @@ class Case:
     times: list[datetime] = field(default_factory=list)
     number: int = 0
 
+    def __len__(self) -> int:
+        """Without tags it is false, as an application's class may be."""
+        return len(self.tags)
+
     @handle
     def begin(self, command: Open, context: Context) -> Opened:
         if self.open:

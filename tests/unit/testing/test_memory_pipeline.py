@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from eventsrc import (
 )
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.position import Position
-from eventsrc.testing import MemoryPipeline
+from eventsrc.testing import MemoryPipeline, scenario
 from eventsrc.testing.memory.reading import MemoryEventsLog
 from tests.unit.testing.desk import Case, Close, Misbehave, Open, Tag, Tagged, pipeline
 
@@ -95,6 +96,17 @@ def test_many_ids_over_all_partitions(memory: MemoryPipeline) -> None:
     futures = [memory.submit(Case, each, Tag([each])) for each in ids for _ in range(3)]
     assert sorted(future.result(10).sequence for future in futures) == sorted([1, 2, 3] * 40)
     assert {memory.partition_of(each) for each in ids} == {0, 1, 2, 3}
+
+
+def test_a_scenario_decides_as_a_worker_does(memory: MemoryPipeline) -> None:
+    commands = [Tag(["x"]), Close(), Tag([]), Tag(["y", "z"]), Misbehave("fine")]
+    step: Any = scenario(Case).with_id("a")
+    for command in commands:
+        step = step.when(command)
+        assert memory.send(Case, "a", command).events == step.events
+    case = memory.get(Case, "a")
+    assert case is not None
+    assert (case.tags, case.sequence) == (step.aggregate.tags, step.aggregate.sequence)
 
 
 def read_from(monkeypatch: pytest.MonkeyPatch) -> dict[PartitionKey, Position]:
@@ -190,6 +202,17 @@ def test_nothing_is_left_of_it() -> None:
     assert set(threading.enumerate()) == before
     with pytest.raises(EventsrcError, match="closed"):
         memory.send(Case, "a", Open("lamp"))
+
+
+def test_one_that_is_not_entered_or_was_left() -> None:
+    memory = MemoryPipeline(pipeline)
+    for use in (lambda: memory.send(Case, "a", Close()), lambda: memory.submit(Case, "a", Close()), memory.settle):
+        with pytest.raises(EventsrcError, match="nothing runs yet: write `with MemoryPipeline"):
+            use()
+    with memory:
+        memory.send(Case, "a", Close())
+    with pytest.raises(EventsrcError, match="is closed, and what it held is gone"), memory:
+        pass
 
 
 def test_what_it_cannot_run() -> None:
