@@ -72,7 +72,12 @@ def check_determinism(
         )
     events = sum(len(each.records) for each in made.histories)
     return DeterminismReport(
-        (*problems, *compare.problems), tuple(notes), len(made.histories), events, made.commands, tuple(asked)
+        (*problems, *compare.problems),
+        (*notes, *compare.notes),
+        len(made.histories),
+        events,
+        made.commands,
+        tuple(asked),
     )
 
 
@@ -88,18 +93,20 @@ class _Comparison:
         self._first = first
         self._told: set[tuple[str, str]] = set()
         self.problems: list[str] = []
+        self.notes: list[str] = []
         for history, states in zip(histories, first, strict=True):
             if states and isinstance(states[-1], str):
-                self._tell(history, len(states) - 1, f"the state cannot be kept: {states[-1]}")
+                where = self.problems if history.decided else self.notes
+                self._tell(history, len(states) - 1, f"the state cannot be kept: {states[-1]}", where)
 
     def with_others(self, how: str, others: Sequence[States]) -> None:
         for history, one, other in zip(self._histories, self._first, others, strict=True):
             number = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
             if number is not None:
                 lines = "; ".join(self._fields(history, one[number], other[number]))
-                self._tell(history, number, f"{how}, it makes another state: {lines}")
+                self._tell(history, number, f"{how}, it makes another state: {lines}", self.problems)
 
-    def _tell(self, history: MadeHistory, number: int, what: str) -> None:
+    def _tell(self, history: MadeHistory, number: int, what: str, where: list[str]) -> None:
         aggregate = self._pipeline.aggregates[history.aggregate]
         value = history.records[number][1]
         event = self._catalog.event_reader(aggregate, value[:10])(value)[1]
@@ -107,9 +114,7 @@ class _Comparison:
         if (history.aggregate, name) not in self._told:
             self._told.add((history.aggregate, name))
             applier = aggregate.appliers[type(event)].function.__name__
-            self.problems.append(
-                f"{aggregate.cls.__name__}.{applier} (event {number + 1} of a history, {event!r}): {what}"
-            )
+            where.append(f"{aggregate.cls.__name__}.{applier} (event {number + 1} of a history, {event!r}): {what}")
 
     def _fields(self, history: MadeHistory, one: bytes | str, other: bytes | str) -> list[str]:
         if isinstance(one, str) or isinstance(other, str):

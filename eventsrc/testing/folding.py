@@ -28,11 +28,13 @@ _ANSWER_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class MadeHistory:
-    """Events of one id of an aggregate (by its kebab-case name), as they would stand in its topic: keys and values."""
+    """Events of one id of an aggregate (by its kebab-case name), as they would stand in its topic: keys and values.
+    `decided`: by commands, so that it can come about; made-up events may be in an order that cannot."""
 
     aggregate: str
     key: bytes
     records: tuple[tuple[bytes, bytes], ...]
+    decided: bool = False
 
 
 States = list[bytes | str]

@@ -47,9 +47,9 @@ def make_histories(pipeline: Pipeline, seed: int, budget_s: float = BUDGET_S) ->
                 break
             by_commands = AggregateLog(subject, f"{name}-{number}".encode())
             by_events = AggregateLog(subject, f"{name}-{number}".encode())
-            for log in (_decided(by_commands, random, made), _appended(by_events, random)):
+            for log, decided in ((_decided(by_commands, random, made), True), (_appended(by_events, random), False)):
                 if log.records:
-                    made.histories.append(MadeHistory(name, log.key, log.records))
+                    made.histories.append(MadeHistory(name, log.key, log.records, decided))
     return made
 
 

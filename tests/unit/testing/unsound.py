@@ -109,3 +109,18 @@ class Fragile:
     @apply
     def quiet(self, event: Quiet) -> None:
         self.total += event.number
+
+
+@pipeline.aggregate
+class Overgrown:
+    """Outgrows 64 bits with its second event."""
+
+    total: int = 1
+
+    @handle
+    def go(self, command: Go) -> Quiet:
+        return Quiet(10**12 + len(command.words))
+
+    @apply
+    def quiet(self, event: Quiet) -> None:
+        self.total *= event.number
