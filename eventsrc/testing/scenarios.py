@@ -182,10 +182,10 @@ class Scenario(_Step[A]):
     def given(self, *history: Any) -> Self:
         """What has happened: events, or commands that are decided, of which none may be refused. Nothing: a new aggregate."""
         self._duty.meet()
-        log = self._log
+        log, after = self._log, self._next
         for each in history:
             self._check_instance("given", each)
-            sending = self._sending(log, self._next)
+            sending, after = self._sending(log, after), replace(after, command_id=None)
             if type(each) in log.subject.aggregate.handlers:
                 decision, log = log.decide(each, sending)
                 if decision.status != "ok":
@@ -198,7 +198,7 @@ class Scenario(_Step[A]):
                 raise self._misused(f".given({each!r}) cannot be encoded: {wrong}") from wrong
             except LogInconsistent as failed:
                 raise AssertionError(f"{aggregate_told(log)}: given {each!r}, a replay fails: {failed}") from failed
-        made = self._with(command_id=None)
+        made = self._with(command_id=after.command_id)
         made._log = log
         return made
 

@@ -120,6 +120,9 @@ def test_a_fold_that_does_not_repeat_itself() -> None:
 def test_a_repeated_command_id_is_a_duplicate() -> None:
     twice = scenario(Case).command_id(UUID(int=9)).when(Tag(["a"])).then(Tagged(["a"]))
     twice.command_id(UUID(int=9)).when(Tag(["a"])).then_duplicate().then_state(tags=["a", "!"])
+    given = scenario(Case).command_id(UUID(int=9)).given(Tag(["a"]), Tag(["b"]))  # of the first alone
+    given.command_id(UUID(int=9)).when(Tag(["a"])).then_duplicate().then_state(tags=["b", "!"])
+    scenario(Case).command_id(UUID(int=9)).given().when(Close()).then_nothing()
     with pytest.raises(AssertionError, match="was a conflict"):
         twice.command_id(UUID(int=9)).when(Tag(["b"])).then(Tagged(["b"]))
 
