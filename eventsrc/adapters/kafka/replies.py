@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -15,6 +16,8 @@ from eventsrc.engine.batch import Answer
 logger = logging.getLogger("eventsrc.kafka")
 
 _BATCH_OVERHEAD_BYTES = 1024
+_SHORT_CHARACTERS = 1000
+_SHORT_DETAILS = 16
 
 
 class ReplyProducer:
@@ -59,8 +62,19 @@ class ReplyProducer:
         try:
             self._producer.produce(self._topic, write_reply(reply), answer.command_id, answer.partition)
         except KafkaException as refused:
-            if refused.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE or answer.status != "ok":
+            if refused.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                 raise
-            # Too many events for one record: as for a duplicate, the caller reads them back from history.
-            short = reply._replace(status="duplicate", events=[])
-            self._producer.produce(self._topic, write_reply(short), answer.command_id, answer.partition)
+            self._producer.produce(self._topic, write_reply(_shortened(reply)), answer.command_id, answer.partition)
+
+
+def _shortened(reply: Reply) -> Reply:
+    """What fits into one record. To send the command again would not help: the answer would be as large."""
+    if reply.status == "ok":  # too many events: as for a duplicate, the caller reads them back from history
+        return reply._replace(status="duplicate", events=[])
+    said = islice(reply.details.items(), _SHORT_DETAILS)
+    details = {_cut(name): _cut(told) if isinstance(told, str) else told for name, told in said}
+    return reply._replace(reason=reply.reason and _cut(reply.reason), details=details)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHORT_CHARACTERS else f"{text[:_SHORT_CHARACTERS]}..."

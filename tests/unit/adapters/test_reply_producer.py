@@ -66,6 +66,15 @@ def test_an_answer_with_too_many_events_sends_its_caller_to_the_history(producer
     ]
 
 
+@pytest.mark.parametrize("status", ["rejected", "failed"])
+def test_a_reason_or_a_detail_too_long_for_a_record_is_cut(producer: ReplyProducer, status: str) -> None:
+    details = {"message": "y" * LIMIT, "dead_letter": "offset 5", "tries": 3}
+    producer.send([answer(1, status=status, reason="z" * LIMIT, details=details)])
+    ((_, reply),) = sent(producer)
+    assert (reply.status, reply.reason) == (status, "z" * 1000 + "...")
+    assert reply.details == {"message": "y" * 1000 + "...", "dead_letter": "offset 5", "tries": 3}
+
+
 def test_answers_that_cannot_be_sent_are_dropped_with_one_warning(
     producer: ReplyProducer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -78,7 +87,7 @@ def test_answers_that_cannot_be_sent_are_dropped_with_one_warning(
     producer.send(
         [
             answer(1, status="rejected", reason="why", details={"what": Unprintable()}),
-            answer(2, status="rejected", reason="z" * LIMIT),
+            answer(2, status="rejected", reason="why", details={f"{n}": "z" * 1000 for n in range(16)}),
             answer(3, partition=-1),
             answer(4),
         ]
