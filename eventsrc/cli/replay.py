@@ -85,9 +85,9 @@ def replay(
         replayed = run_replay(
             pipeline, session.settings, moment, aggregate=only, id=aggregate_id, from_log=from_log, progress=bar.show
         )
+        digest = replayed.digest()  # first: states that cannot be encoded are not written by half
         if output is not None:
             output.write(replayed.states(), str(moment))
-        digest = replayed.digest()
     for note in replayed.notes:
         print(f"  {printable(note)}", file=sys.stderr)
     if as_json:

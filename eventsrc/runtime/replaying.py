@@ -22,7 +22,7 @@ from eventsrc.codec.blocks import StoredRuns
 from eventsrc.engine.cut import Bound, PartitionCut, bounds_of, check_within
 from eventsrc.engine.digest import StatesDigest
 from eventsrc.engine.fold import PartitionFold
-from eventsrc.errors import InvalidMoment, LogInconsistent
+from eventsrc.errors import EncodingError, InvalidMoment, LogInconsistent
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.identity import check_aggregate_id
 from eventsrc.model.moments import END, AtSequence, AtTime, Moment, Place
@@ -115,14 +115,28 @@ class Replayed:
             yield from (State(aggregate, key, instance) for key, instance in _merged(partitions))
 
     def digest(self) -> str:
-        """Of all states; see `engine.digest`."""
+        """Of all states; see `engine.digest`. Raises `EncodingError` where a state holds what its type refuses: no @apply
+        is asked whether what it leaves can be stored."""
         digest = StatesDigest()
         for partition in self.partitions:
             aggregate = partition.fold.aggregate
             write = self.catalog.state_writer(aggregate)
             for key, instance in partition.states():
-                digest.add(aggregate.name, key, instance._eventsrc_sequence, write(instance))
+                digest.add(aggregate.name, key, instance._eventsrc_sequence, _written(write, aggregate, key, instance))
         return digest.hexadecimal()
+
+
+def _written(write: Callable[[Any], bytes], aggregate: AggregateType, key: bytes, instance: Any) -> bytes:
+    try:
+        return write(instance)
+    except EncodingError as wrong:
+        state = (
+            f'the state of {aggregate.name} "{key.decode(errors="replace")}" at sequence {instance._eventsrc_sequence}'
+        )
+        raise EncodingError(
+            f"{state} is none that can be stored: {wrong}. Read its events with `eventsrc log`; mend the handler or @apply "
+            "method that lets it come to this"
+        ) from wrong
 
 
 def replay(
