@@ -98,6 +98,8 @@ def why_not_met(owner: OwnerStatus, status: GroupStatus) -> str:
         return "its partitions have too much to read"
     if longest.checkpoint is None and "postgres" not in status.problems:
         return f"{longest.key} has no checkpoint, and {longest.tail:,} events"
+    if longest.checkpoint is not None and not longest.tail:
+        return f"{longest.key} has {size_text(longest.checkpoint.size_bytes)} of states to load"
     return f"{longest.key} has {longest.tail:,} events after its checkpoint"
 
 

@@ -263,6 +263,12 @@ class Checkpoints:
             return "no database is configured, so there are no checkpoints (set DATABASE_URL)"
         if self.problem is not None:
             return self.problem
+        loading_s = self.cadence.predicted_s(0, sum(each.size_bytes for each in self.lineages.values()))
+        if loading_s > self.cadence.objective_s:
+            return (
+                f"starting and loading the states takes {loading_s:.1f} s of it, by the latest load of this worker, and no "
+                "checkpoint shortens that; declare a longer objective, or add workers"
+            )
         return (
             f"checkpoints come as fast as checkpoint_overhead ({self.cadence.budget:g}) lets them; allow more, declare a longer "
             "objective, or add workers"

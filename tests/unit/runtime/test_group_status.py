@@ -156,6 +156,11 @@ def test_a_recovery_shows_how_far_it_is_and_a_wait_why() -> None:
     assert "account/1 is waiting: the command at offset 7 is of a schema not known here" in text
 
 
+def test_where_no_event_is_left_to_read_the_states_are_what_takes_long() -> None:
+    found = status(offsets(), worker(*(said(key, tail=0) for key in KEYS), predicted_recovery_s=3.6))
+    assert "3.6 s / 2 s   NOT MET: account/0 has 41 kB of states to load" in status_text(found)
+
+
 def test_a_store_that_is_away_is_the_reason_why_the_objective_is_not_met() -> None:
     away: dict[str, Any] = {
         "snapshots": "Postgres refuses connections",
