@@ -97,8 +97,9 @@ def _determinism_text(folds: DeterminismReport) -> str:
 
 def _compile(catalog: Catalog, aggregate: AggregateType) -> None:
     """Every reader and writer of the aggregate: what cannot be generated fails here, not in production."""
-    for cls in aggregate.commands:
+    for cls, message in aggregate.commands.items():
         catalog.command_writer(aggregate, cls)
+        message.check_constraints()
     for cls in aggregate.events:
         catalog.event_writer(aggregate, cls)
     catalog.command_readers(aggregate)

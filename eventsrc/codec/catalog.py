@@ -20,6 +20,7 @@ from eventsrc.codec.reader import Shape, compile_reader
 from eventsrc.codec.resolution import Unresolvable, build
 from eventsrc.codec.schema import Json, message_schema, state_schema
 from eventsrc.codec.schema_files import SchemaFile, schema_file
+from eventsrc.codec.state_check import compile_state_check
 from eventsrc.codec.writer import Shape as WriterShape
 from eventsrc.codec.writer import compile_writer
 from eventsrc.errors import DecodingError, EncodingError, NotThisKind, UnknownSchema
@@ -154,6 +155,10 @@ class Catalog:
             name = f"the {'state' if shape == 'value' else shape} of {aggregate.cls.__name__}"
             write = self._snapshot_writers[aggregate.name, shape] = compile_writer(name, aggregate.record, node, shape)
         return write
+
+    def state_check(self, aggregate: AggregateType) -> Callable[[Any], None]:
+        """`check(instance)` raises `UnkeepableState` where its state cannot be written."""
+        return compile_state_check(aggregate.cls.__name__, aggregate.record, self.snapshot_writer(aggregate))
 
     def state_reader(self, aggregate: AggregateType) -> StateReader:
         """`read(state, instance)` sets the instance's fields, or raises `DecodingError` and sets none."""

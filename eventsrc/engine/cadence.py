@@ -8,10 +8,13 @@ recovery of this process; until then they are careful guesses. Pure: clock readi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 NEAR = 0.7
 """Share of the objective from which on a checkpoint is due: the time it takes is still to come."""
+MENDABLE = 0.05
+"""Share of the objective that the events after checkpoints must take, for a checkpoint to be worth it."""
 STARTUP_S = 0.6
 REPLAY_RATE = 40_000.0
 LOAD_RATE = 100e6
@@ -41,8 +44,10 @@ class Cadence:
         """What one partition adds to it."""
         return tail / self.replay_rate + size_bytes / self.load_rate
 
-    def is_near(self, predicted_s: float) -> bool:
-        return predicted_s >= NEAR * self.objective_s
+    def is_near(self, predicted_s: float, tail: int) -> bool:
+        """Whether a checkpoint is due for the objective's sake: not where the events behind checkpoints are none of its
+        trouble, since taking more of them would not mend it."""
+        return predicted_s >= NEAR * self.objective_s and tail / self.replay_rate >= MENDABLE * self.objective_s
 
     def affords(self, now_s: float) -> bool:
         """Whether there is room in the budget. One that costs more than has been saved up delays the next."""
@@ -57,9 +62,14 @@ class Cadence:
     def replayed(self, events: int, seconds: float) -> None:
         """A recovery has folded so many events in this time."""
         if events >= _MEASURABLE_EVENTS and seconds > 0:
-            self.replay_rate = events / seconds
+            self.replay_rate = _between(self.replay_rate, events / seconds)
 
     def loaded(self, size_bytes: int, seconds: float) -> None:
         """A recovery has loaded so many bytes of states in this time."""
         if size_bytes >= _MEASURABLE_BYTES and seconds > 0:
-            self.load_rate = size_bytes / seconds
+            self.load_rate = _between(self.load_rate, size_bytes / seconds)
+
+
+def _between(known: float, measured: float) -> float:
+    """The geometric mean: one recovery on a machine in trouble must not be believed for days."""
+    return math.sqrt(known * measured)

@@ -233,7 +233,7 @@ class Checkpoints:
         if asked is not None:
             self._begin(asked)
         elif changed and self.cadence.affords(at.monotonic_s):
-            if self.cadence.is_near(self.predicted_s):
+            if self.cadence.is_near(self.predicted_s, sum(each.tail for each in self.lineages.values())):
                 longest = max(changed, key=lambda each: each.tail)
                 if longest.tail:
                     self._begin(longest)

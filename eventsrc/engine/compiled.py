@@ -31,6 +31,7 @@ class CompiledAggregate:
         self.capture: Capture
         self.restore: Restore
         self.capture, self.restore = pre_image_of(aggregate, catalog)
+        self.check_state = catalog.state_check(aggregate)
         self.commands: dict[bytes, CompiledCommand] = {}
         self.events: dict[type, CompiledEvent] = {cls: self._event(cls) for cls in aggregate.appliers}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from eventsrc.codec.metas import command_meta_alone
 from eventsrc.engine.batch import DeadLetter
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import DecodingError, EncodingError, InvalidCommand, NotThisKind
+from eventsrc.errors import DeclarationError, DecodingError, EncodingError, InvalidCommand, NotThisKind
 from eventsrc.model.recorded import CommandMeta
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (NotThisKind, "not-a-command"),
     (DecodingError, "undecodable"),
     (InvalidCommand, "constraint"),
+    (DeclarationError, "constraint"),  # one that does not fit its field
     (EncodingError, "handler-failed"),  # of the aggregate's state: an @apply method left in it what cannot be kept
 )
 

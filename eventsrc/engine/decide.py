@@ -110,6 +110,7 @@ class SectionDecider:
         partition, batch, limits, surroundings = self._partition, self._batch, self._limits, self._surroundings
         compiled, live, counts = self._compiled, self._live, partition.counts
         commands, kinds, capture = compiled.commands, compiled.events, compiled.capture
+        check_state = compiled.check_state
         output, undo = self._section.records, self._section.undo
         max_event_bytes, max_command_bytes = limits.max_event_bytes, limits.max_command_bytes
         term, keep, isolated = b"#%d" % partition.term, compiled.type.deduplicate, surroundings.isolated
@@ -193,6 +194,7 @@ class SectionDecider:
                             output.append((key + b"@%d" % sequence + term, encoded, at // 1000))
                             size += written
                             index += 1
+                        check_state(instance)
                         time = at
                         if len(memory) >= full and (
                             first_time(memory)[0] < at - WINDOW_US or len(memory) >= LIMIT_BYTES

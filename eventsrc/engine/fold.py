@@ -87,6 +87,7 @@ class PartitionFold:
     events: int = 0
     aggregates: int = 0
     ignored: int = 0
+    first_ignored: int | None = None
     last_offset: int | None = None
     _appliers: dict[type, tuple[Apply, bool]] = field(default_factory=dict)
     _readers: dict[bytes, Callable[[bytes], tuple[EventMeta, Any]]] = field(default_factory=dict)
@@ -133,6 +134,7 @@ class PartitionFold:
         if term != self.highest_term and not self._accepts(term, offset, key):
             self.last_offset = offset
             self.ignored += 1
+            self.first_ignored = offset if self.first_ignored is None else self.first_ignored
             return None
         if self.only is not None and identity != self.only:
             self.last_offset = offset

@@ -309,6 +309,11 @@ class Takeovers:
             "the log's beginning" if start is None else f"the checkpoint at position {start.position}", replayed, position,
             ownership.term,
         )  # fmt: skip
+        if fold.ignored:
+            logger.warning(
+                "partition %s: %d events of owners that had been deposed are ignored, the first at offset %d; none of ours "
+                "writes such: look who else does", ownership.key, fold.ignored, fold.first_ignored,
+            )  # fmt: skip
         self._enter(ownership, fold, at)
         return [StopReading(ownership.key), Open(ownership.key, position)]
 

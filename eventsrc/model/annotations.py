@@ -116,7 +116,14 @@ class TypeReader:
         if origin is list:
             return ListOf(self.read(arguments[0], places))
         if origin in (set, frozenset):
-            return SetOf(self.read(arguments[0], places), frozen=origin is frozenset)
+            item = self.read(arguments[0], places)
+            if not _is_hashable(item):
+                raise Unreadable(
+                    f"a {shown(arguments[0])} cannot be in a set: it has no hash.",
+                    f"list[{shown(arguments[0])}], or @dataclass(frozen=True) for what it holds",
+                    "use",
+                )
+            return SetOf(item, frozen=origin is frozenset)
         if origin is dict:
             if without_wrapping(arguments[0]) is not str:
                 raise Unreadable(
@@ -264,6 +271,24 @@ def without_wrapping(annotation: Any) -> Any:
             (annotation,) = get_args(annotation)
         else:
             return annotation
+
+
+def _is_hashable(declared: FieldType) -> bool:
+    """Whether its values may be items of a set."""
+    match declared:
+        case ListOf() | DictOf():
+            return False
+        case SetOf():
+            return declared.frozen
+        case TupleOf():
+            return all(map(_is_hashable, declared.items))
+        case UnionOf():
+            return all(map(_is_hashable, declared.members))
+        case RecordOf():
+            cls = declared.record.cls
+            return cls.__hash__ is not None and all(_is_hashable(field.type) for field in declared.record.fields)
+        case _:
+            return True
 
 
 def _told_apart_by(member: FieldType) -> Any:

@@ -58,6 +58,11 @@ class MessageType:
         if self.constrained_fields:
             self._checks().validate(instance)
 
+    def check_constraints(self) -> None:
+        """Raises `DeclarationError` where a constraint does not fit its field. Loads pydantic."""
+        if self.constrained_fields:
+            self._checks().prepare()
+
     def from_json(self, obj: Mapping[str, Any]) -> Any:
         """An instance from what JSON carries. Raises `InvalidCommand` that names every wrong field."""
         return self._checks().from_json(obj)

@@ -70,7 +70,7 @@ def _read_method(
     name: str, function: types.FunctionType, role: Role, scope: Scope, mistakes: Mistakes
 ) -> Method | None:
     takes = _TAKES[role]
-    sound = _runs_at_once(name, function, mistakes)
+    sound = _runs_at_once(name, function, role, mistakes)
     parameters = _positional(name, function, role, mistakes)
     if parameters is None:
         return None
@@ -98,13 +98,21 @@ def _read_method(
     return Method(name, function, role, message, len(parameters) == 3, returns)
 
 
-def _runs_at_once(name: str, function: types.FunctionType, mistakes: Mistakes) -> bool:
+def _runs_at_once(name: str, function: types.FunctionType, role: Role, mistakes: Mistakes) -> bool:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         mistakes.add(
             name,
             "is async: deciding and applying take no time of their own, and a replay cannot wait.",
             "write",
             f"def {name}(...), and leave what waits to the caller or to an effect",
+        )
+        return False
+    if role == "apply" and inspect.isgeneratorfunction(function):
+        mistakes.add(
+            name,
+            "has a yield: calling it would only make a generator, and change nothing.",
+            "write",
+            f"def {name}(...) -> None, without yield",
         )
         return False
     return True

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eventsrc.errors import InvalidCommand
+from eventsrc.errors import DeclarationError, InvalidCommand
 from eventsrc.model.constraints import surely_valid
 from eventsrc.model.types import MISSING, Field, RecordType
 from eventsrc.model.values import misfit
@@ -35,13 +35,31 @@ class Validator:
             return
         from pydantic import ValidationError
 
-        if self._for_constraints is None:
-            chosen = [field for field in self._record.fields if field.name in self._constrained]
-            self._for_constraints = _adapter(self._record.name, chosen, self._annotations)
+        adapter = self.prepare()
         try:
-            self._for_constraints.validate_python({name: getattr(instance, name) for name in self._constrained})
+            adapter.validate_python({name: getattr(instance, name) for name in self._constrained})
         except ValidationError as error:
             raise self._invalid(error) from None
+        except TypeError as error:  # pydantic compares what cannot be compared
+            raise self._unfit(error) from error
+
+    def prepare(self) -> TypeAdapter[dict[str, Any]]:
+        """What checks the constraints. Raises `DeclarationError` where one does not fit its field."""
+        if self._for_constraints is None:
+            chosen = [field for field in self._record.fields if field.name in self._constrained]
+            try:
+                self._for_constraints = _adapter(self._record.name, chosen, self._annotations)
+            except Exception as error:  # pydantic's and its core's, of several kinds
+                raise self._unfit(error) from error
+        return self._for_constraints
+
+    def _unfit(self, error: Exception) -> DeclarationError:
+        fields = ", ".join(self._constrained)
+        said = " ".join(str(error).split())
+        return DeclarationError(
+            f"class {self._cls.__name__}: the constraints of {fields} cannot be checked, since one does not fit the type of its "
+            f"field: {_short(said)}"
+        )
 
     def from_json(self, obj: Mapping[str, Any]) -> Any:
         """Raises `InvalidCommand` that names every wrong field."""

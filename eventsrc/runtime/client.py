@@ -100,6 +100,8 @@ class Client:
     ) -> Future[Outcome]:
         """Send a command without waiting. The future ends as `send` would; it cannot be cancelled, since a command
         cannot be taken back. What is wrong before sending is raised here."""
+        if not isinstance(timeout, int | float) or not timeout > 0:
+            raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
         route = self._routes.get((cls, type(command))) or self._find_route(cls, command)
         aggregate = route.aggregate
         key = check_aggregate_id(id)

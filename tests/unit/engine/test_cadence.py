@@ -19,7 +19,11 @@ def test_a_recovery_is_start_up_and_loading_and_replaying(cadence: Cadence) -> N
 
 
 def test_near_is_before_the_objective(cadence: Cadence) -> None:
-    assert [cadence.is_near(seconds) for seconds in (1.3, 1.4, 2.5)] == [False, True, True]
+    assert [cadence.is_near(seconds, 500) for seconds in (1.3, 1.4, 2.5)] == [False, True, True]
+
+
+def test_nothing_is_due_where_the_events_after_checkpoints_are_none_of_the_trouble(cadence: Cadence) -> None:
+    assert [cadence.is_near(5.0, tail) for tail in (0, 99, 100)] == [False, False, True]
 
 
 def test_a_burst_is_afforded_and_then_paid_for(cadence: Cadence) -> None:
@@ -57,4 +61,13 @@ def test_rates_are_measured_where_there_was_enough_to_measure() -> None:
     assert (cadence.replay_rate, cadence.load_rate) == (REPLAY_RATE, LOAD_RATE)
     cadence.replayed(5_000, 0.5)
     cadence.loaded(5_000_000, 2.0)
-    assert (cadence.replay_rate, cadence.load_rate) == (10_000, 2_500_000)
+    assert (cadence.replay_rate, cadence.load_rate) == pytest.approx((20_000, 15_811_388.3))
+
+
+def test_one_recovery_in_trouble_is_not_believed_alone() -> None:
+    cadence = Cadence(2.0, 60.0, 0.05)
+    cadence.loaded(5_000_000, 500.0)  # at a ten-thousandth of the rate that was guessed
+    assert cadence.load_rate == pytest.approx(LOAD_RATE / 100)
+    for _ in range(5):
+        cadence.loaded(5_000_000, 0.05)
+    assert cadence.load_rate > 0.8 * LOAD_RATE

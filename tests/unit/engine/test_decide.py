@@ -299,15 +299,36 @@ def test_an_error_that_cannot_even_be_printed_concerns_its_command_alone() -> No
     assert desk.events == [Deposited(1)]
 
 
-def test_a_state_that_cannot_be_kept_fails_the_next_command_of_that_aggregate_alone() -> None:
-    """An @apply method put a number into a list of text: the worker must not end with it."""
-    behaviour["apply"] = lambda basket, event, recorded: basket.items.append(5)
+def test_a_command_that_leaves_a_state_that_cannot_be_kept_fails_alone() -> None:
+    """An @apply method put a number into a list of text: nothing of it stays, and the aggregate goes on."""
     desk = Desk(BASKET)
-    desk.decide(Put("pen", []), Put("cup", []))
+    desk.decide(Put("pen", []))
+    behaviour["apply"] = lambda basket, event, recorded: basket.items.append(5)
+    desk.decide(Put("cup", []))
     behaviour.clear()
-    desk.decide(Put("cup", []), key=key_on(0, prefix="other"))
-    assert desk.reasons == ["handler-failed"]
+    desk.decide(Put("cap", []))
     assert [status for status, _ in desk.statuses] == ["ok", "failed", "ok"]
+    assert "left in Basket what cannot be kept: Basket.items" in header(desk.dead[0], "eventsrc.message")
+    assert (desk.live().items, desk.live().sequence) == (["pen", "cap"], 2)
+
+
+@pytest.mark.parametrize("balance", [2**63, -(2**63) - 1, True, 1.0])
+def test_a_number_that_outgrows_its_field_fails_its_command(balance: Any) -> None:
+    desk = Desk()
+    desk.decide(Deposit(1))
+    behaviour["apply"] = lambda account, event, recorded: setattr(account, "balance", balance)
+    desk.decide(Deposit(2))
+    assert desk.reasons == ["handler-failed"]
+    assert "left in Account what cannot be kept: Account.balance" in header(desk.dead[0], "eventsrc.message")
+    assert (desk.live().balance, desk.live().sequence) == (1, 1)
+
+
+@pytest.mark.parametrize("balance", [2**63 - 1, -(2**63)])
+def test_a_field_holds_all_64_bits(balance: int) -> None:
+    behaviour["apply"] = lambda account, event, recorded: setattr(account, "balance", balance)
+    desk = Desk()
+    desk.decide(Deposit(2))
+    assert (desk.reasons, desk.live().balance) == ([], balance)
 
 
 # ---- purity

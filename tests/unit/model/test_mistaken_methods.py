@@ -364,6 +364,27 @@ def test_async_methods(report: Report) -> None:
     )
 
 
+def test_an_apply_method_with_a_yield(report: Report) -> None:
+    source = """
+        @pipeline.aggregate
+        class Account:
+            @handle
+            def open(self, command: Open) -> None: ...
+
+            @apply
+            def opened(self, event: Opened):
+                yield
+    """
+    assert (
+        report(source)
+        == """
+        class Account (app.py:3) has a mistake
+          opened (app.py:8): has a yield: calling it would only make a generator, and change nothing.
+              write  def opened(...) -> None, without yield
+    """
+    )
+
+
 def test_misused_decorators(report: Report) -> None:
     source = """
         @pipeline.aggregate

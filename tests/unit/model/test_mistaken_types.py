@@ -48,6 +48,35 @@ def test_no_avro_type(report: Report) -> None:
     )
 
 
+def test_sets_of_what_has_no_hash(report: Report) -> None:
+    source = """
+        @dataclass
+        class Point:
+            x: int
+
+        @dataclass(frozen=True)
+        class Fixed:
+            x: int
+
+        @pipeline.event
+        class Seen:
+            lists: set[list[int]]
+            points: frozenset[Point]
+            fixed: set[Fixed]
+            pairs: set[tuple[str, int | None]]
+    """
+    assert (
+        report(source)
+        == """
+        class Seen (app.py:11) has 2 mistakes
+          lists (app.py:12): a list[int] cannot be in a set: it has no hash.
+              use  list[list[int]], or @dataclass(frozen=True) for what it holds
+          points (app.py:13): a Point cannot be in a set: it has no hash.
+              use  list[Point], or @dataclass(frozen=True) for what it holds
+    """
+    )
+
+
 def test_classes_of_other_frameworks(report: Report) -> None:
     source = """
         class Point(NamedTuple):

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from pydantic import AfterValidator, Field
 
-from eventsrc import InvalidCommand, Pipeline
+from eventsrc import DeclarationError, InvalidCommand, Pipeline
 from eventsrc.model.constraints import surely_valid
 
 pipeline = Pipeline("shop")
@@ -170,6 +170,20 @@ def test_validate_words_what_is_broken(command: Transfer, message: str) -> None:
 def test_validate_passes_what_holds() -> None:
     transfer.validate(Transfer("bob", 100))
     everything.validate(everything.from_json(JSON))
+
+
+@pytest.mark.parametrize("constraint", [Field(min_length=3), Field(pattern="[")], ids=["misfit", "broken"])
+def test_a_constraint_that_does_not_fit_its_field_is_named(constraint: Any) -> None:
+    made = type("Odd", (), {"__annotations__": {"number": Annotated[int, constraint]}})
+    message = pipeline.commands[pipeline.command(made)]
+    with pytest.raises(DeclarationError, match=r"class Odd: the constraints of number cannot be checked"):
+        message.validate(message.cls(5))
+
+
+def test_check_finds_a_constraint_that_cannot_be_made() -> None:
+    made = type("Broken", (), {"__annotations__": {"text": Annotated[str, Field(pattern="[")]}})
+    with pytest.raises(DeclarationError, match=r"class Broken: the constraints of text cannot be checked"):
+        pipeline.commands[pipeline.command(made)].check_constraints()
 
 
 def test_validate_looks_into_nested_classes() -> None:

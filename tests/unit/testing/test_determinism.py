@@ -49,7 +49,9 @@ def test_chance(report: DeterminismReport) -> None:
 
 
 def test_a_state_that_cannot_be_kept(report: DeterminismReport) -> None:
-    assert "the state cannot be kept: " in problem(report, "Overgrown.quiet")
+    """A worker sets the command aside: no history holds such a state."""
+    left = "an @apply method left in Overgrown what cannot be kept: "
+    assert any(note.startswith("Overgrown: ") and left in note for note in report.notes)
 
 
 def test_a_state_that_cannot_be_kept_after_events_in_some_order(report: DeterminismReport) -> None:
@@ -61,7 +63,7 @@ def test_a_handler_that_changes_the_state(report: DeterminismReport) -> None:
 
 
 def test_nothing_else_is_a_problem(report: DeterminismReport) -> None:
-    assert len(report.problems) == 4
+    assert len(report.problems) == 3
 
 
 def test_what_is_worth_a_look(report: DeterminismReport) -> None:
@@ -69,7 +71,7 @@ def test_what_is_worth_a_look(report: DeterminismReport) -> None:
     assert "ByChance: no Never was found that meets its constraints" in notes
     assert "Undecided: Go is decided differently each time: take time, chance and ids from the context" in notes
     assert "Fragile: Go(words=set()), made up, raised ZeroDivisionError: " in notes
-    assert notes.count("a worker would dead-letter it") == 1
+    assert notes.count("a worker would dead-letter it") == 2
 
 
 def test_a_state_that_is_not_the_whole_of_what_apply_knows() -> None:
