@@ -9,7 +9,7 @@ import typer
 
 # Each module has `register(app)`. In the order in which `--help` lists them.
 _GROUPS = (
-    "init", "dev", "run", "check", "doctor", "send", "show", "log", "replay", "tail", "status", "checkpoint", "topics",
+    "init", "dev", "run", "check", "doctor", "send", "show", "log", "replay", "tail", "status", "dlq", "checkpoint", "topics",
     "schema", "db",
 )  # fmt: skip
 
