@@ -7,6 +7,7 @@ the topic after that, not before: then no letter is sent twice by two operators,
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -79,8 +80,9 @@ class DeadLetterWriter:
 
     def close(self) -> None:
         """Drops what is not delivered: there is nothing, unless a call above was interrupted."""
-        self._producer.purge()
-        self._producer.flush(1.0)
+        with contextlib.suppress(KafkaException):  # a producer that was fenced has failed for good
+            self._producer.purge()
+            self._producer.flush(1.0)
 
     def _produce(self, acts: Sequence[Act]) -> list[Audit]:
         """The commands first: the audit records name the offsets that they got."""
@@ -140,10 +142,8 @@ class DeadLetterWriter:
 
     def _abort(self) -> None:
         """As well as it can be done: the broker aborts what is left open after its timeout, or for the next holder."""
-        try:
+        with contextlib.suppress(KafkaException):
             self._producer.abort_transaction(CALL_TIMEOUT_S)
-        except KafkaException:
-            self._producer.purge()
 
 
 def _retry_headers(letter: Letter, audit: Audit) -> list[tuple[str, bytes | None]]:
