@@ -80,11 +80,13 @@ class Till:
     def dead_letters(self) -> str:
         return f"{self.name}.dead-letter"
 
-    def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+    def start(
+        self, *words: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **environ: str
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "eventsrc", *words],
-            cwd=self.directory, env=self.environ | environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            cwd=self.directory, env=self.environ | environ, text=True, stdin=subprocess.PIPE, stdout=stdout,
+            stderr=stderr,
         )  # fmt: skip
 
     def finish(self, process: subprocess.Popen[str], exit_code: int = 0, text: str | None = None) -> tuple[str, str]:
