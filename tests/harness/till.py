@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.harness.collect import Reader, wait_until
@@ -81,23 +83,28 @@ class Till:
         return f"{self.name}.dead-letter"
 
     def start(
-        self, *words: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **environ: str
+        self,
+        *words: str,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "eventsrc", *words],
-            cwd=self.directory, env=self.environ | environ, text=True, stdin=subprocess.PIPE, stdout=stdout,
+            cwd=self.directory, env={**self.environ, **environ}, text=True, stdin=subprocess.PIPE, stdout=stdout,
             stderr=stderr,
         )  # fmt: skip
 
     def finish(self, process: subprocess.Popen[str], exit_code: int = 0, text: str | None = None) -> tuple[str, str]:
         out, err = process.communicate(text, timeout=90)
-        assert process.returncode == exit_code, f"{process.args}: exit {process.returncode}\n{out}\n{err}"
+        assert process.returncode == exit_code, f"{process.args!r}: exit {process.returncode}\n{out}\n{err}"
         assert "Traceback (most" not in err
         return out, err
 
     def __call__(self, *words: str, exit_code: int = 0, text: str | None = None, **environ: str) -> str:
         """Stdout; of what exits with 2 or 3, stderr."""
-        out, err = self.finish(self.start(*words, **environ), exit_code, text)
+        process = self.start(*words, environ=environ)
+        out, err = self.finish(process, exit_code, text)
         return err if exit_code in (2, 3) else out
 
     def json(self, *words: str, exit_code: int = 0, **environ: str) -> Any:

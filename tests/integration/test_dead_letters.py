@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, murmur2
 
+from eventsrc import Pipeline
 from eventsrc.adapters.kafka.dead_letter_writer import transactional_id
 from eventsrc.engine.letters import Audit, LetterPlace, Source
 from eventsrc.runtime.dead_letter_box import CHUNK_LETTERS, DeadLetterBox
@@ -239,7 +240,7 @@ def expect_each_once(till: Till) -> None:
 @pytest.mark.parametrize("fault", ["letters-after-produce:2", "letters-after-commit:2"])
 def test_a_kill_in_the_middle_loses_nothing_and_doubles_nothing(till: Till, fault: str) -> None:
     till.fail(COUNT, 5)
-    killed = till.start("dlq", "retry", "--all", "--yes", EVENTSRC_TEST_FAULT=fault)
+    killed = till.start("dlq", "retry", "--all", "--yes", environ={"EVENTSRC_TEST_FAULT": fault})
     out, _ = till.finish(killed, -signal.SIGKILL)
     assert out.count("retried ") == CHUNK_LETTERS
     assert len(waiting(till)) == COUNT - CHUNK_LETTERS * (1 if fault.startswith("letters-after-produce") else 2)
@@ -249,7 +250,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_doubles_nothing(till: Till, faul
 
 def stopped(till: Till, *words: str) -> Any:
     """A command that stands still in the middle of its first transaction."""
-    process = till.start(*words, EVENTSRC_TEST_FAULT="letters-after-produce:1:stop")
+    process = till.start(*words, environ={"EVENTSRC_TEST_FAULT": "letters-after-produce:1:stop"})
     wait_until(lambda: _is_stopped(process.pid), 60, "it stands still")
     return process
 
@@ -295,13 +296,11 @@ def test_an_audit_record_behind_an_open_transaction_is_seen(till: Till) -> None:
     other.flush(10)
     audit = Audit(place, "dropped", "me", datetime.now(UTC), "", Source("t", 0, 0))
     plain = Producer({"bootstrap.servers": till.kafka})
-    plain.produce(till.dead_letters, audit.value(), audit.key, partition, headers=audit.headers)
+    plain.produce(till.dead_letters, audit.value(), audit.key, partition, headers=[*audit.headers])
     plain.flush(10)
     ending = threading.Timer(1.0, other.abort_transaction)
     ending.start()
     began = time.monotonic()
-    from eventsrc import Pipeline
-
     found = DeadLetterBox(Pipeline(till.name, partitions=PARTITIONS), Settings(bootstrap_servers=till.kafka)).letters()
     assert time.monotonic() - began >= 0.9
     ending.join()

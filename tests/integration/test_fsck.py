@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -90,11 +89,23 @@ class Checkable:
         producer.flush(10)
         return offsets[0]
 
-    def commit(self, offset: int, aggregate: str = "basket", number: int = 0, **note: Any) -> None:
+    def commit(
+        self,
+        offset: int,
+        aggregate: str = "basket",
+        number: int = 0,
+        *,
+        term: int | None = None,
+        counts: Counts | None = None,
+    ) -> None:
         """With the note of an owner."""
-        term = next(each.offset for each in self.records(aggregate) if each.partition == number)
-        said = {"term": term, "counts": Counts(), "topics": self.ids[aggregate]} | note
-        text = write_note(Owner("host-0", f"{self.name}-host-0"), **said)
+        written = next(each.offset for each in self.records(aggregate) if each.partition == number)
+        text = write_note(
+            Owner("host-0", f"{self.name}-host-0"),
+            written if term is None else term,
+            counts or Counts(),
+            self.ids[aggregate],
+        )
         consumer = Consumer({"bootstrap.servers": self.world.kafka, "group.id": self.name, "enable.auto.commit": False})
         place = TopicPartition(f"{self.name}.{aggregate}.commands", number, offset, text)
         consumer.commit(offsets=[place], asynchronous=False)
