@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventsrc.cli.render import columns, local_time, message_text, printable, record_to_json, rfc3339
 from eventsrc.engine.letters import Audit, Letter, Letters
+from eventsrc.engine.retrying import may_be_sent
 from eventsrc.errors import EventsrcError
 from eventsrc.model.names import commands_topic
 
@@ -159,7 +160,7 @@ def audit_json(audit: Audit) -> dict[str, Any]:
 
 
 def show_text(letter: Letter, letters: Letters, decoded: Decoded, app: str | None) -> str:
-    attempt = "" if letter.attempt == 1 else f", attempt {letter.attempt}: it was sent again as {letter.retry_of}"
+    attempt = "" if letter.attempt == 1 else f", attempt {letter.attempt}, after {letter.retry_of}"
     rows = [
         ("command", printable(decoded.text or f"unreadable: {decoded.problem}")),
         ("id", printable(f"{decoded.aggregate or '?'} {key_text(letter.key)}")),
@@ -176,7 +177,8 @@ def show_text(letter: Letter, letters: Letters, decoded: Decoded, app: str | Non
         lines += ["  traceback", *(f"    {printable(line)}" for line in letter.traceback.splitlines())]
     if letter.place not in letters.audits:
         named = f" {app}" if app else ""
-        lines.append(f"next: eventsrc dlq retry{named} {letter.place}, or eventsrc dlq drop{named} {letter.place}")
+        again = f"eventsrc dlq retry{named} {letter.place}, or " if may_be_sent(letter) else ""
+        lines.append(f"next: {again}eventsrc dlq drop{named} {letter.place}")
     return "\n".join(lines)
 
 

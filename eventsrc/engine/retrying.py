@@ -137,6 +137,11 @@ def _plan_one(
             left_behind = left_behind or letter
 
 
+def may_be_sent(letter: Letter) -> bool:
+    """Whether it is of any use to send these bytes again."""
+    return letter.reason not in HOPELESS and letter.whole and letter.key is not None
+
+
 def _unfit(letter: Letter, topics: Collection[str]) -> str | None:
     """Why it cannot be sent again at all."""
     if letter.reason in HOPELESS:

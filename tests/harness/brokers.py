@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from eventsrc.localstack.distribution import KafkaDistribution
@@ -87,3 +93,11 @@ def _answers(admin: AdminClient, name: str) -> bool:
     except KafkaException:
         return False
     return True
+
+
+def alter_topic(bootstrap_servers: str, topic: str, config: Mapping[str, str]) -> None:
+    """As an operator would, with a tool of Kafka's own."""
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin.incremental_alter_configs([resource])[resource].result(10)

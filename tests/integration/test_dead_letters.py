@@ -22,6 +22,7 @@ from eventsrc.adapters.kafka.dead_letter_writer import transactional_id
 from eventsrc.engine.letters import Audit, LetterPlace, Source
 from eventsrc.runtime.dead_letter_box import CHUNK_LETTERS, DeadLetterBox
 from eventsrc.runtime.settings import Settings
+from tests.harness.brokers import alter_topic
 from tests.harness.collect import Reader, wait_until
 from tests.harness.till import PARTITIONS, Till
 
@@ -190,6 +191,8 @@ def test_what_can_never_work_is_held_and_dropped_by_filter(till: Till) -> None:
     said = till("dlq", "retry", "--all", "--yes", exit_code=1)
     assert "it has no key" in said
     assert "it has no value" in said
+    (null_key,) = waiting(till, "--reason", "null-key")
+    assert f"\nnext: eventsrc dlq drop {null_key['place']}\n" in till("dlq", "show", null_key["place"])
     assert "1 would be dropped; nothing was changed" in till("dlq", "drop", "--reason", "null-key")
     assert "1 dropped" in till("dlq", "drop", "--reason", "null-key", "--yes")
     assert [each["reason"] for each in waiting(till)] == ["null-value"]
@@ -211,6 +214,24 @@ def test_a_command_on_the_wrong_partition_goes_to_the_right_one(till: Till) -> N
     assert sent["partition"] != command.partition
     till.settle()
     assert till.amounts(id) == [1]
+
+
+def test_what_its_topic_refuses_is_named_and_nothing_is_done(till: Till) -> None:
+    till.break_it()
+    till.deposit("alice", 1)
+    till.deposit("bob", 1)
+    till.mend()
+    alter_topic(till.kafka, till.commands, {"max.message.bytes": "60"})
+    process = till.start("dlq", "retry", "--all", "--yes")
+    out, err = till.finish(process, 1)
+    assert "0 retried of 2" in out
+    assert "could not be written to" in err
+    assert "Nothing of this transaction took effect" in err
+    assert len(waiting(till)) == 2
+    alter_topic(till.kafka, till.commands, {"max.message.bytes": "1048588"})
+    till("dlq", "retry", "--all", "--yes")
+    till.settle()
+    assert (till.amounts("alice"), till.amounts("bob")) == ([1], [1])
 
 
 COUNT = 2 * CHUNK_LETTERS + 30

@@ -18,11 +18,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
     AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
     NewPartitions,
-    ResourceType,
 )
 
 from eventsrc.adapters.kafka.decided_ends import decided_ends
@@ -38,6 +34,7 @@ from eventsrc.runtime import fsck
 from eventsrc.runtime.findings import Finding
 from eventsrc.runtime.settings import Settings
 from eventsrc.runtime.starting_points import topic_ids
+from tests.harness.brokers import alter_topic
 from tests.harness.collect import Reader, wait_until
 from tests.harness.evidence import LogRecord
 from tests.harness.taken_checkpoints import Taker
@@ -118,18 +115,6 @@ class Checkable:
         taker = Taker(self.world.app.pipeline, self.store, PartitionKey("basket", 0), self.ids["basket"], seen)
         end = seen[-1].offset + 1
         return taker.take(end, end, random.Random(1))
-
-    def alter_topic(self, topic: str, **settings: str) -> None:
-        admin = AdminClient({"bootstrap.servers": self.world.kafka})
-        resource = ConfigResource(
-            ResourceType.TOPIC,
-            topic,
-            incremental_configs=[
-                ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
-                for name, value in settings.items()
-            ],
-        )
-        next(iter(admin.incremental_alter_configs([resource]).values())).result(10)
 
     def delete_below(self, topic: str, number: int, offset: int) -> None:
         admin = AdminClient({"bootstrap.servers": self.world.kafka})
@@ -262,13 +247,13 @@ def test_a_transaction_that_stays_open(sound: Checkable, monkeypatch: pytest.Mon
 
 
 def test_topics_that_are_missing_or_wrong(sound: Checkable) -> None:
-    sound.alter_topic(f"{sound.name}.basket.events", cleanup_policy="delete")
+    alter_topic(sound.world.kafka, f"{sound.name}.basket.events", {"cleanup.policy": "delete"})
     finding = sound.found()
     assert "cleanup.policy is delete, must be compact" in finding.what
     assert (finding.next or "").endswith(
         f"--entity-name {sound.name}.basket.events --add-config cleanup.policy=compact"
     )
-    sound.alter_topic(f"{sound.name}.basket.events", cleanup_policy="compact")
+    alter_topic(sound.world.kafka, f"{sound.name}.basket.events", {"cleanup.policy": "compact"})
     admin = AdminClient({"bootstrap.servers": sound.world.kafka})
     admin.delete_topics([f"{sound.name}.replies"])[f"{sound.name}.replies"].result(10)
     wait_until(lambda: len(sound.check().findings) == 1, 10, "it is gone")
@@ -336,9 +321,9 @@ def test_commands_that_retention_took(sound: Checkable) -> None:
 
 def test_history_that_was_deleted(sound: Checkable) -> None:
     topic = f"{sound.name}.basket.events"
-    sound.alter_topic(topic, cleanup_policy="compact,delete")
+    alter_topic(sound.world.kafka, topic, {"cleanup.policy": "compact,delete"})
     sound.delete_below(topic, 0, 2)
-    sound.alter_topic(topic, cleanup_policy="compact")
+    alter_topic(sound.world.kafka, topic, {"cleanup.policy": "compact"})
     finding = sound.found()
     assert "the events topic begins at offset 2: history below it was deleted" in finding.what
 

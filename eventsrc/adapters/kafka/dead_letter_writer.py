@@ -64,17 +64,18 @@ class DeadLetterWriter:
                 "the connection to Kafka's transaction coordinator broke; what was reported is done. Run it again: it goes on "
                 "with the rest"
             )
+        told: list[Audit] = []
         try:
             self._producer.begin_transaction()
             told = self._produce(acts)
             reach("letters-after-produce")
-            self._commit()
         except KafkaException as exception:
             self._abort()
-            raise _told(exception, "writing") from exception
+            raise _without_effect(exception) from exception
         except BaseException:
             self._abort()
             raise
+        self._commit()
         reach("letters-after-commit")
         return told
 
@@ -86,14 +87,17 @@ class DeadLetterWriter:
 
     def _produce(self, acts: Sequence[Act]) -> list[Audit]:
         """The commands first: the audit records name the offsets that they got."""
-        failed: list[str] = []
+        failed: list[EventsrcError] = []
         sent: dict[int, Source] = {}
         for number, (letter, audit, partition) in enumerate(acts):
             if partition is not None:
                 report = _reporting(sent, failed, number, letter)
-                self._produce_one(
-                    letter.source.topic, letter.key, letter.value, partition, _retry_headers(letter, audit), report
-                )
+                try:
+                    self._produce_one(
+                        letter.source.topic, letter.key, letter.value, partition, _retry_headers(letter, audit), report
+                    )
+                except KafkaException as refused:
+                    raise _refused(letter, letter.source.topic, refused.args[0]) from refused
         self._deliver(failed)
         told = [replace(audit, sent=sent.get(number)) for number, (_, audit, _) in enumerate(acts)]
         for (letter, _, _), audit in zip(acts, told, strict=True):
@@ -117,10 +121,10 @@ class DeadLetterWriter:
             except BufferError:  # librdkafka's queue is full: let it drain
                 self._producer.poll(0.05)
 
-    def _deliver(self, failed: list[str]) -> None:
+    def _deliver(self, failed: list[EventsrcError]) -> None:
         left = self._producer.flush(DELIVERY_TIMEOUT_S)
         if failed:
-            raise EventsrcError(f"{failed[0]}. Nothing of this transaction took effect")
+            raise failed[0]
         if left:
             raise Unreachable(
                 f"Kafka did not take {left} records within {DELIVERY_TIMEOUT_S:g} s: nothing of them took effect; try again"
@@ -133,9 +137,10 @@ class DeadLetterWriter:
                 return self._producer.commit_transaction(CALL_TIMEOUT_S)
             except KafkaException as exception:
                 error = translate(exception, "committing")
-                if not isinstance(error, Retriable):
-                    raise
-                if time.monotonic() >= give_up_s:
+                if is_fenced(exception) or isinstance(error, AbortRequired):
+                    self._abort()
+                    raise _without_effect(exception) from exception
+                if not isinstance(error, Retriable) or time.monotonic() >= give_up_s:
                     raise OutcomeInDoubt(
                         f"{error}: whether these letters were handled is not known. Run it again: it finds out first"
                     ) from exception
@@ -152,32 +157,33 @@ def _retry_headers(letter: Letter, audit: Audit) -> list[tuple[str, bytes | None
 
 
 def _reporting(
-    sent: dict[int, Source], failed: list[str], number: int, letter: Letter
+    sent: dict[int, Source], failed: list[EventsrcError], number: int, letter: Letter
 ) -> Callable[[KafkaError | None, Message], None]:
     def on_delivery(error: KafkaError | None, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
-            failed.append(f"dead letter {letter.place} could not be written to {topic}/{partition}: {error.str()}")
+            failed.append(_refused(letter, f"{topic}/{partition}", error))
         elif topic is not None and partition is not None and offset is not None:
             sent[number] = Source(topic, partition, offset)
 
     return on_delivery
 
 
-def _told(exception: KafkaException, what: str) -> EventsrcError:
+def _refused(letter: Letter, where: str, error: KafkaError) -> EventsrcError:
+    return EventsrcError(
+        f"dead letter {letter.place} could not be written to {where}: {error.str()}. Nothing of this transaction took effect: "
+        "leave that letter out, or drop it"
+    )
+
+
+def _without_effect(exception: KafkaException) -> EventsrcError:
+    """Of a transaction whose commit was refused, or never asked for."""
     if is_fenced(exception):
         return Fenced(
             "another process began to handle this group's dead letters: nothing of this transaction took effect. See what it "
             "did with eventsrc dlq list --all-states, then run yours again"
         )
-    error = translate(exception, what)
-    if isinstance(error, OutcomeInDoubt):
-        return OutcomeInDoubt(
-            f"{error}: whether these letters were handled is not known. Run it again: it finds out first"
-        )
-    if isinstance(error, AbortRequired | Retriable):
-        return Unreachable(f"{error}: nothing of this transaction took effect; run it again")
-    return error
+    return EventsrcError(f"{translate(exception, 'writing')}: nothing of this transaction took effect; run it again")
 
 
 def _ask_once(config: Mapping[str, str | int | float | bool], bootstrap_servers: str) -> None:
