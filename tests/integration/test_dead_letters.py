@@ -221,7 +221,7 @@ def test_what_its_topic_refuses_is_named_and_nothing_is_done(till: Till) -> None
     till.deposit("alice", 1)
     till.deposit("bob", 1)
     till.mend()
-    alter_topic(till.kafka, till.commands, {"max.message.bytes": "60"})
+    alter_topic(till.kafka, till.commands, {"max.message.bytes": "100"})  # room for a marker of a transaction
     process = till.start("dlq", "retry", "--all", "--yes")
     out, err = till.finish(process, 1)
     assert "0 retried of 2" in out

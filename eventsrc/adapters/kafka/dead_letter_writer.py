@@ -59,6 +59,7 @@ class DeadLetterWriter:
     def carry_out(self, acts: Sequence[Act]) -> list[Audit]:
         """One transaction. Returns what was said, with where each command went. Raises `Fenced` where another process does
         the same, `EventsrcError` where nothing of it took effect, `OutcomeInDoubt` where that is not known."""
+        self._producer.poll(0)  # serves the watch
         if self._watch.seen:  # a late copy of the last commit could end half of the next transaction
             raise Unreachable(
                 "the connection to Kafka's transaction coordinator broke; what was reported is done. Run it again: it goes on "
@@ -162,7 +163,10 @@ def _reporting(
     def on_delivery(error: KafkaError | None, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
-            failed.append(_refused(letter, f"{topic}/{partition}", error))
+            fenced = is_fenced(KafkaException(error))
+            failed.append(
+                _without_effect(KafkaException(error)) if fenced else _refused(letter, f"{topic}/{partition}", error)
+            )
         elif topic is not None and partition is not None and offset is not None:
             sent[number] = Source(topic, partition, offset)
 
