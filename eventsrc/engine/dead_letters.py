@@ -115,6 +115,8 @@ def _carried_headers(record: ConsumedRecord) -> tuple[_Headers, _Headers]:
         headers = record.headers() or ()
     except Exception:  # noqa: BLE001 - the client library fails on a name that is not UTF-8; the letter is sent without
         return [], []
+    if not headers:
+        return [], []
     of_retry = [
         (name, value)
         for name, value in headers

@@ -19,6 +19,7 @@ from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import PartitionKey
+from eventsrc.engine.snapshots import refusal
 from eventsrc.errors import LogInconsistent, SnapshotsUnavailable, UnknownSchema
 from eventsrc.model.names import commands_topic, events_topic
 from eventsrc.model.pipeline import Pipeline
@@ -155,9 +156,9 @@ class _Check:
                 complete = whole and place in ends.ends
                 if complete:
                     anchors.ended(end)
-                found.append(
-                    (PartitionFacts(key, ids[key.aggregate], before[key], before[key], fold, complete), anchors)
-                )
+                of = ids[key.aggregate]
+                known = self._checkpointed(key, of, anchors)
+                found.append((PartitionFacts(key, of, before[key], before[key], fold, complete, known), anchors))
         self._judge_offsets([facts for facts, _ in found], reader)
         for facts, anchors in found:
             self._judge_checkpoints(facts, anchors, kept.get(facts.key))
@@ -235,6 +236,15 @@ class _Check:
             return {}
         self._checked.checkpoints = sum(len(kept.checkpoints) for kept in found.values())
         return found
+
+    def _checkpointed(self, key: PartitionKey, ids: TopicIds, anchors: AnchorCheck) -> int:
+        code = folded_by(self._catalog, self._pipeline.aggregates[key.aggregate])
+        usable = [
+            each.checkpoint.commands_position
+            for each in anchors.checkpoints
+            if each.id not in anchors.wrong and refusal(each.checkpoint, ids, code) is None
+        ]
+        return max(usable, default=0)
 
     def _judge_checkpoints(self, facts: PartitionFacts, anchors: AnchorCheck, kept: Kept | None) -> None:
         if kept is None:

@@ -42,7 +42,8 @@ def topic_findings(wanted: PlannedTopic, observed: ObservedTopic | None, typed: 
 
 @dataclass(slots=True)
 class PartitionFacts:
-    """What was found. `complete`: the log was read to its end, and contradicts itself nowhere."""
+    """What was found. `complete`: the log was read to its end, and contradicts itself nowhere. `checkpointed`: up to where a
+    checkpoint that may be used knows commands to be processed."""
 
     key: PartitionKey
     ids: TopicIds
@@ -50,6 +51,7 @@ class PartitionFacts:
     after: PartitionOffsets
     fold: PartitionFold
     complete: bool
+    checkpointed: int = 0
 
 
 def offset_findings(facts: PartitionFacts, typed: Typed) -> Iterator[Finding]:
@@ -99,16 +101,16 @@ def _position_findings(facts: PartitionFacts, typed: Typed, topics: PartitionTop
     committed, start, end = facts.after.committed, facts.after.commands_start, facts.after.commands_end
     source = facts.fold.highest_source
     known = 0 if source is None else source + 1
-    earliest = facts.before.committed if committed is not None else committed
+    earliest = None if committed is None else facts.before.committed
     subject, where = str(facts.key), f"{topics.commands}, {start} to {end}"
-    reached = max(known, committed or 0)
+    reached = max(known, committed or 0, facts.checkpointed)
     if earliest is not None and earliest > end:
         what = f"the group has processed commands up to offset {earliest}, but their topic ends at {end}: {MADE_ANEW}"
         yield Finding("error", subject, what, where, RESTORE, typed.describe_group())
     elif known > end:
         what = f"the events come of commands up to offset {source}, but the commands topic ends at {end}: {MADE_ANEW}"
         yield Finding("error", subject, what, where, RESTORE, typed.describe_group())
-    elif (committed is not None or known) and reached < start:
+    elif (committed is not None or reached) and reached < start:
         yield Finding(
             "error",
             subject,

@@ -319,6 +319,15 @@ def test_commands_that_retention_took(sound: Checkable) -> None:
     assert f"--topic {topic}:0 --reset-offsets --to-earliest --execute" in (finding.next or "")
 
 
+def test_commands_that_a_checkpoint_knows_to_be_processed_are_not_missed(sound: Checkable) -> None:
+    """As at a takeover: the group was set back to 0, retention took what had been processed."""
+    known = sound.take().checkpoint.commands_position
+    sound.commit(0)
+    sound.delete_below(f"{sound.name}.basket.commands", 0, known)
+    finding = sound.found()
+    assert (finding.severity, "commands resume after that" in finding.safe) == ("warning", True)
+
+
 def test_history_that_was_deleted(sound: Checkable) -> None:
     topic = f"{sound.name}.basket.events"
     alter_topic(sound.world.kafka, topic, {"cleanup.policy": "compact,delete"})
