@@ -37,6 +37,8 @@ POINTS: Final = frozenset(
         "after-barrier",  # a takeover's barrier is committed, its snapshot not asked for
         "before-reading",  # a snapshot is loaded, or there is none; no event is read yet
         "during-recovery",  # some of the events are read
+        "letters-after-produce",  # commands and audit records of a chunk of dead letters are delivered, not committed
+        "letters-after-commit",  # the chunk is committed, the operator not yet told
     }
 )
 _ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -9,8 +9,8 @@ import typer
 
 # Each module has `register(app)`. In the order in which `--help` lists them.
 _GROUPS = (
-    "init", "dev", "run", "check", "doctor", "send", "show", "log", "replay", "tail", "status", "checkpoint", "topics",
-    "schema", "db",
+    "init", "dev", "run", "check", "doctor", "send", "show", "log", "replay", "tail", "status", "dlq", "fsck", "checkpoint",
+    "topics", "schema", "db",
 )  # fmt: skip
 
 _ABOUT = """Event-sourced stream processing on Kafka: aggregates as Python classes, exactly once.

@@ -127,7 +127,7 @@ def _next_step(each: PartitionStatus, app: str | None) -> str:
         return f"eventsrc checkpoint discard{named} --aggregate {each.key.aggregate} --partition {each.key.number}"
     if each.reason is not None and "schema" in each.reason:
         return f"bring the schema file, then restart {each.owner}"
-    return f"mend it as said above (docs/operations.md, Halts), then restart {each.owner}"
+    return f"eventsrc fsck{named} --partition {each.key}; mend it as it says, then restart {each.owner}"
 
 
 def status_json(status: GroupStatus) -> dict[str, Any]:

@@ -22,6 +22,12 @@ HEADERS_BYTES = 16_384
 KEY_BYTES = 1024
 CAUSES = 4
 
+ATTEMPT_HEADER = "eventsrc.attempt"
+RETRY_OF_HEADER = "eventsrc.retry-of"
+"""Of a command that an operator sends again: the how-manieth try it is, and the letter that it was. A letter that comes of
+it keeps both; nothing is decided by them."""
+_RETRY_HEADER_BYTES = 64
+
 
 class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is seen outside is the dead letter
     """The command goes to the dead-letter topic. `reason` is the contract's word."""
@@ -92,17 +98,34 @@ def dead_letter(record: ConsumedRecord, topic: str, refusal: Refused, most_bytes
         headers.append(("eventsrc.value-bytes", b"%d" % len(value or b"")))
         key = None if key is None else key[:KEY_BYTES]
         value = None if value is None else value[: most_bytes - KEY_BYTES]
-    return DeadLetter(number, key, value, (*headers, *_original_headers(record)))
+    of_retry, original = _carried_headers(record)
+    return DeadLetter(number, key, value, (*headers, *of_retry, *original))
 
 
-def _original_headers(record: ConsumedRecord) -> list[tuple[str, bytes | None]]:
+def read_number(text: bytes | None) -> int | None:
+    """Of a header, in decimal ASCII; None where it is none."""
+    return int(text) if text is not None and len(text) <= 19 and text.isdigit() else None
+
+
+_Headers = list[tuple[str, bytes | None]]
+
+
+def _carried_headers(record: ConsumedRecord) -> tuple[_Headers, _Headers]:
+    """What a retry said of itself, and the original headers."""
     try:
         headers = record.headers() or ()
     except Exception:  # noqa: BLE001 - the client library fails on a name that is not UTF-8; the letter is sent without
-        return []
+        return [], []
+    if not headers:
+        return [], []
+    of_retry = [
+        (name, value)
+        for name, value in headers
+        if name in (ATTEMPT_HEADER, RETRY_OF_HEADER) and len(value or b"") <= _RETRY_HEADER_BYTES
+    ]
     kept = [(name, value) for name, value in headers if not name.startswith("eventsrc.")]
     size = sum(len(name.encode(errors="replace")) + len(value or b"") for name, value in kept)
-    return kept if size <= HEADERS_BYTES else []
+    return of_retry[:2], kept if size <= HEADERS_BYTES else []
 
 
 def _traceback_of(failure: BaseException, said: str, depth: int = 0) -> str:

@@ -10,7 +10,7 @@ checkpoint, from that one's anchor on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -165,18 +165,23 @@ class PartitionFold:
 
     def finish(self) -> None:
         """The verdicts that need the whole log: call it once the reader has reached its end or its barrier."""
+        for wrong in self.verdicts():
+            raise wrong
+
+    def verdicts(self) -> Iterator[LogInconsistent]:
+        """All that `finish` might raise: one for each aggregate that is not whole."""
         if self._anchors:
-            raise self._other_log(self._anchors[0], "the log ends below it")
+            yield self._other_log(self._anchors[0], "the log ends below it")
         for identity, gap in self._gaps.items():
-            raise LogInconsistent(
+            yield LogInconsistent(
                 f"{self._name(identity)} has no event of sequence {gap.expected}: sequence {gap.found} follows at offset "
                 f"{gap.offset}, and no pruning record covers what is missing"
             )
         for identity, left in self._unfinished.items():
-            raise self._half(identity, left)
+            yield self._half(identity, left)
         for identity, (latest, following) in self._ahead.items():
             if following is not None and following <= latest:
-                raise LogInconsistent(
+                yield LogInconsistent(
                     f"{self._name(identity)} has no event of sequence {following}, and its state in the checkpoint has seen all "
                     f"up to sequence {latest}: the brokers lost committed records. {_RESTORE}"
                 )

@@ -337,7 +337,10 @@ class Driver:
                 case FindBlocker(partition, attempt, words):
                     self._find_blocker(partition, attempt, words)
                 case Halt(partition, reason):
-                    logger.error("partition %s is halted: %s. Other partitions run on", partition, reason)
+                    logger.error(
+                        "partition %s is halted: %s. Other partitions run on. Next: eventsrc fsck --partition %s",
+                        partition, reason, partition,
+                    )  # fmt: skip
                 case _:
                     assert_never(effect)
 

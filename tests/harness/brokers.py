@@ -11,13 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from eventsrc.localstack.distribution import KafkaDistribution
 from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.processes import free_port
-from tests.harness.collect import LATEST
+from tests.harness.collect import LATEST, wait_until
 from tests.harness.proxy import Proxy
 
 _numbers = itertools.count(1)
@@ -87,3 +93,18 @@ def _answers(admin: AdminClient, name: str) -> bool:
     except KafkaException:
         return False
     return True
+
+
+def alter_topic(bootstrap_servers: str, topic: str, config: Mapping[str, str]) -> None:
+    """As an operator would, with a tool of Kafka's own. Returns when the broker has it: the controller answers before."""
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin.incremental_alter_configs([resource])[resource].result(10)
+
+    def known() -> bool:
+        found = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)])
+        (described,) = [future.result(10) for future in found.values()]
+        return all(described[name].value == value for name, value in config.items())
+
+    wait_until(known, 20, f"{topic} has {config}")

@@ -203,6 +203,8 @@ def _read_commands(view: View, evidence: Evidence) -> None:
 
 def _read_dead_letter(view: View, record: LogRecord) -> None:
     headers = dict(reversed(record.headers))  # the first of a name wins: ours come before the originals
+    if "eventsrc.audit" in headers and "eventsrc.reason" not in headers:
+        return  # what an operator did about a letter
     try:
         source = ((headers["eventsrc.topic"] or b"").decode(), int(headers["eventsrc.partition"] or b""))
         offset = int(headers["eventsrc.offset"] or b"")

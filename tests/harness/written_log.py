@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, Producer, murmur2
@@ -17,6 +17,7 @@ from eventsrc import Pipeline
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier, write_barrier
 from eventsrc.codec.keys import barrier_key, event_key
+from eventsrc.engine.notes import TopicIds
 from eventsrc.model.identity import event_id, event_id_text
 from eventsrc.model.names import events_topic
 
@@ -24,8 +25,12 @@ from eventsrc.model.names import events_topic
 class WrittenLog:
     """One transactional producer; `commit` makes what was appended since the last one visible."""
 
-    def __init__(self, pipeline: Pipeline, bootstrap_servers: str) -> None:
+    def __init__(
+        self, pipeline: Pipeline, bootstrap_servers: str, topics: Mapping[str, TopicIds] | None = None
+    ) -> None:
+        """`topics`: what its barriers name, by aggregate."""
         self._pipeline = pipeline
+        self._topics = topics or {}
         self._catalog = Catalog(pipeline, None)
         self._producer = Producer(
             {"bootstrap.servers": bootstrap_servers, "transactional.id": f"written-{uuid.uuid4()}", "linger.ms": 5}
@@ -94,7 +99,8 @@ class WrittenLog:
             self._terms[aggregate, number] = message.offset()
 
         self._begin()
-        value = write_barrier(Barrier("written", "written", "test", "", "", 0, time_us))
+        ids = self._topics.get(aggregate, TopicIds("", ""))
+        value = write_barrier(Barrier("written", "written", "test", ids.events, ids.commands, 0, time_us))
         topic = events_topic(self._pipeline.name, aggregate)
         self._producer.produce(
             topic, value, barrier_key(uuid.uuid4()), number, on_delivery=delivered, timestamp=time_us // 1000

@@ -79,6 +79,19 @@ class HistoryReader:
         While `satisfied()` is false there, goes on for up to `wait_s`: a commit returns before its records are
         readable. Raises `Unreachable` when nothing comes for too long, or time is up.
         """
+        for message in self.messages(topic, partition, start, satisfied=satisfied, wait_s=wait_s):
+            yield _stored(message)
+
+    def messages(
+        self,
+        topic: str,
+        partition: int,
+        start: Position | None = None,
+        *,
+        satisfied: Callable[[], bool] = lambda: True,
+        wait_s: float = _STALL_S,
+    ) -> Iterator[Message]:
+        """As `read`, with what else stands in a record: its headers."""
         bounds = self.bounds(topic, partition)
         first = max(start or bounds.start, bounds.start)
         if first >= bounds.stable_end and satisfied():
@@ -91,7 +104,7 @@ class HistoryReader:
 
     def _until(
         self, topic: str, partition: int, end: Position, satisfied: Callable[[], bool], wait_s: float
-    ) -> Iterator[StoredRecord]:
+    ) -> Iterator[Message]:
         heard = time.monotonic()
         reached_at: float | None = None
         while True:
@@ -102,7 +115,7 @@ class HistoryReader:
                 error = message.error()
                 if error is None:
                     heard = time.monotonic()
-                    yield _stored(message)
+                    yield message
                     position = _offset(message) + 1
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = _offset(message)

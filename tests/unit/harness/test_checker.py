@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,16 @@ def test_a_correct_history_has_no_violation(seed: int) -> None:
     assert found == [], report(found)
     assert len(evidence.uncommitted_view) > len(evidence.committed_view) > 40  # aborted records were there to be missed
     assert evidence.dead_letters
+
+
+def test_what_an_operator_did_about_a_dead_letter_is_none() -> None:
+    evidence = busy_bank(1).evidence()
+    letter = evidence.dead_letters[0]
+    said = replace(letter, offset=letter.offset + 1000, key=b"0@0", headers=(("eventsrc.audit", b"dropped"),))
+    evidence.dead_letters.append(said)
+    assert check(evidence, bank_model) == []
+    evidence.dead_letters.append(replace(said, headers=()))
+    assert "a dead letter without its source" in report(check(evidence, bank_model))
 
 
 def test_a_history_still_in_motion_is_judged_without_demanding_rest() -> None:

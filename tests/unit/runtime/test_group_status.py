@@ -146,6 +146,10 @@ def test_a_halted_partition_fails_and_names_the_next_command() -> None:
     assert f"account/2 is halted: {reason}" in text
     assert "next: eventsrc checkpoint discard app:pipeline --aggregate account --partition 2" in text
 
+    other = said(KEYS[2], "halted", reason="sequence 3 stands twice", commands_position=None)
+    text = status_text(status(offsets(), worker(other)), "app:pipeline")
+    assert "next: eventsrc fsck app:pipeline --partition account/2; mend it as it says, then restart" in text
+
 
 def test_a_recovery_shows_how_far_it_is_and_a_wait_why() -> None:
     progress = RecoveryProgress(4000, 1000, 1500.0, 2.0)
