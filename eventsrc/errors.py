@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from eventsrc.codes import HaltCode, Refusal
+
 
 class EventsrcError(Exception):
     """The base of every error that eventsrc raises."""
@@ -78,6 +80,10 @@ class OutcomeUnknown(EventsrcError, TimeoutError):
 class InvalidSettings(EventsrcError, ValueError):
     """A setting is wrong, or two settings contradict each other."""
 
+    def __init__(self, message: str, code: Refusal | None = None) -> None:
+        super().__init__(message)
+        self._code = code
+
 
 class InvalidMoment(EventsrcError, ValueError):
     """A point in time is not written as one, or the history does not have it. Nothing was read, or nothing is shown."""
@@ -101,6 +107,10 @@ class TopicsInvalid(EventsrcError):
 
 class Unreachable(EventsrcError):
     """Kafka or Postgres does not answer. Nothing was changed."""
+
+    def __init__(self, message: str, code: Refusal | None = None) -> None:
+        super().__init__(message)
+        self._code = code
 
 
 # ---- codec
@@ -163,6 +173,10 @@ class Fenced(WorkerError):
 
 class LogInconsistent(WorkerError):
     """The log of a partition contradicts itself. Halt the partition; never repair silently."""
+
+    def __init__(self, message: str, code: HaltCode) -> None:
+        super().__init__(message)
+        self.code = self._code = code
 
 
 class SnapshotsUnavailable(WorkerError):

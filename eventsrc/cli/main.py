@@ -6,10 +6,13 @@ Commands import what they need when they run, so that `--help` answers at once.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
-from eventsrc.cli.errors import EXIT_FAILURE, exit_code_of, show_error, silence_stdout
+from eventsrc.cli import telling
+from eventsrc.cli.errors import EXIT_FAILURE, EXIT_USAGE, UsageError, exit_code_of, show_error, silence_stdout
+from eventsrc.codes import code_of
 
 DEBUG = "--debug"
 
@@ -25,6 +28,10 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # text that the terminal's encoding lacks is shown, not fatal
+    if _wants_json_logs(words):  # also of what is wrong before the settings are known
+        from eventsrc.runtime import logs
+
+        logs.configure("warning", "json")
     try:
         return _dispatch(words)
     except KeyboardInterrupt:
@@ -45,11 +52,26 @@ def _dispatch(words: list[str]) -> int:
         return code
     from eventsrc.cli.app import build_app
 
+    app = build_app(words[0] if words else None)
     try:
-        build_app(words[0] if words else None)(args=words, prog_name="eventsrc")
+        if not telling.logs_are_json():
+            app(args=words, prog_name="eventsrc")
+        else:
+            return int(app(args=words, prog_name="eventsrc", standalone_mode=False) or 0)
     except SystemExit as exited:
         return exited.code if isinstance(exited.code, int) else EXIT_FAILURE if exited.code else 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what the library raises of words that it does not understand
+            raise
+        telling.logger.error("%s", error.format_message(), extra={"code": code_of(UsageError)})
+        return EXIT_USAGE
     return 0
+
+
+def _wants_json_logs(words: Sequence[str]) -> bool:
+    given = " ".join(words).replace("--log-format=", "--log-format ")
+    form = os.environ.get("EVENTSRC_LOG_FORMAT", "") if "--log-format " not in given else given
+    return form.lower() == "json" or "--log-format json" in given
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

@@ -21,6 +21,7 @@ from eventsrc.cli.finding import parse_json
 from eventsrc.cli.outcomes import Sent, outcome_object, outcome_text
 from eventsrc.cli.render import dump, printable
 from eventsrc.cli.send import result_of, submit
+from eventsrc.cli.telling import tell
 from eventsrc.errors import EventsrcError, InvalidCommand, InvalidId
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def send_lines(client: Client, pipeline: Pipeline, file: str, timeout: float, *,
         printer.close()
     tally = printer.tally
     counts = ", ".join(f"{count:,} {status}" for status, count in tally.most_common())
-    print(f"{tally.total():,} commands in {time.monotonic() - began:.1f} s: {counts or 'none'}", file=sys.stderr)
+    tell(f"{tally.total():,} commands in {time.monotonic() - began:.1f} s: {counts or 'none'}")
     return set(tally) <= {"ok"}
 
 

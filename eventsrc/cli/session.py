@@ -50,6 +50,10 @@ _SHARED: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "log_format": (
+        Annotated[str | None, typer.Option("--log-format", metavar="FORM", help="text or json, a line each.")],
+        None,
+    ),
 }
 
 
@@ -104,5 +108,5 @@ def open_session(flags: Mapping[str, Any], *, quiet: bool) -> Session:
     settings = Settings.resolve(
         {**flags, "kafka": parse_kafka_settings(pairs) if pairs else None}, os.environ, Path.cwd()
     )
-    configure_logging("warning" if quiet and not flags.get("log_level") else settings.log_level)
+    configure_logging(settings, "warning" if quiet and not flags.get("log_level") else None)
     return Session(settings)
