@@ -177,7 +177,7 @@ def test_a_traceback_is_shown_only_when_asked_for(shop: Path) -> None:
     assert "Traceback" not in eventsrc(shop, "check").stderr
     asked = eventsrc(shop, "check", "--debug")
     assert "Traceback" in asked.stderr
-    assert asked.stderr.rstrip().splitlines()[-1].startswith("error: importing shop.app failed: RuntimeError: boom")
+    assert asked.stderr.rstrip().splitlines()[-2].startswith("error: importing shop.app failed: RuntimeError: boom")
 
 
 def test_an_application_that_ends_the_program_is_a_load_failure(shop: Path) -> None:
