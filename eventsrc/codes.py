@@ -41,11 +41,23 @@ class Refusal(enum.StrEnum):
 
     SETTING_PROTECTED = "setting-protected"
     INSTANCE_ID_TAKEN = "instance-id-taken"
+    INSTANCE_SLOTS_TAKEN = "instance-slots-taken"
     ADDRESS_MISSING = "address-missing"
     DATABASE_NOT_PREPARED = "database-not-prepared"
+    DATABASE_NEWER = "database-newer"
     EXTRA_MISSING = "extra-missing"
     HTTP_TOKEN_MISSING = "http-token-missing"
     HTTP_ADDRESS_TAKEN = "http-address-taken"
+
+
+class MistakeGroup(enum.StrEnum):
+    """What a declared class has wrong."""
+
+    CLASS = "mistaken-class"
+    FIELD = "mistaken-field"
+    TYPE = "mistaken-type"
+    DEFAULT = "mistaken-default"
+    METHOD = "mistaken-method"
 
 
 UNEXPECTED = "unexpected-error"

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from eventsrc.codes import HaltCode, Refusal
+from eventsrc.codes import HaltCode, MistakeGroup, Refusal
 
 
 class EventsrcError(Exception):
@@ -46,8 +46,9 @@ class Rejected(EventsrcError):
 class DeclarationError(EventsrcError):
     """A class was declared with mistakes. Fix the class; `mistakes` lists each with its place and mend."""
 
-    def __init__(self, message: str, mistakes: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, mistakes: Sequence[str] = (), code: MistakeGroup | None = None) -> None:
         super().__init__(message)
+        self._code = code
         self.mistakes = tuple(mistakes)
 
 
@@ -181,6 +182,10 @@ class LogInconsistent(WorkerError):
 
 class SnapshotsUnavailable(WorkerError):
     """The snapshot store does not answer, or is not prepared. Go on without it, and try again later."""
+
+    def __init__(self, message: str, code: Refusal | None = None) -> None:
+        super().__init__(message)
+        self.code = self._code = code
 
 
 class SnapshotSuperseded(WorkerError):

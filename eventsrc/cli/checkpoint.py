@@ -169,7 +169,7 @@ def _opened(session: Session, app: list[str] | None) -> Iterator[tuple[Pipeline,
         with closing(store):
             yield pipeline, store
     except SnapshotsUnavailable as away:
-        raise Unreachable(str(away)) from away
+        raise Unreachable(str(away), away.code) from away
 
 
 def _keys(pipeline: Pipeline, aggregate: str | None, partition: int | None) -> list[PartitionKey]:

@@ -106,7 +106,7 @@ def _compare(session: Session, pipeline: Pipeline, only: AggregateType | None, *
     try:
         compared = compare(pipeline, session.settings, aggregate=only)
     except SnapshotsUnavailable as away:
-        raise Unreachable(str(away)) from away
+        raise Unreachable(str(away), away.code) from away
     print(dump(comparison_object(compared)) if as_json else comparison_text(compared))
     if compared.difference is not None:
         raise typer.Exit(EXIT_FAILURE)

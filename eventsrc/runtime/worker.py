@@ -43,7 +43,7 @@ from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
 from eventsrc.codec.catalog import Catalog
-from eventsrc.codes import HaltCode
+from eventsrc.codes import HaltCode, code_of, see
 from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
 from eventsrc.engine.effects import LogRefused
 from eventsrc.engine.notes import Owner, TopicIds, check_note_fits
@@ -205,7 +205,10 @@ class _Worker:
         self._record.close()
         self._published.remove()
         if fenced is not None:
-            logger.error("%s; this worker ends and must not be restarted under that id", fenced)
+            logger.error(
+                "%s; this worker ends and must not be restarted under that id; %s", fenced, see(code_of(fenced)),
+                extra={"code": code_of(fenced)},
+            )  # fmt: skip
             return EXIT_FENCED
         logger.info("drained")
         return EXIT_DRAINED
