@@ -80,14 +80,7 @@ def test_get_and_head_are_answered_and_nothing_else(endpoint: HttpEndpoint) -> N
 )
 def test_garbage_harms_nobody(endpoint: HttpEndpoint, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     answer = exchange(endpoint, sent, half_close=True)
-    assert (
-        not answer
-        or b"HTTP/1.0 4" in answer[:20]
-        or b"HTTP/1.0 5" in answer[:20]
-        or b'{"error"' in answer
-        or b"healthy" in answer
-    )
-    assert b"Traceback" not in answer
+    assert not answer or b'{"error": ' in answer or b'"healthy": true' in answer
     assert status(endpoint, "GET", "/healthz")[0] == 200
     assert capfd.readouterr() == ("", "")
 
