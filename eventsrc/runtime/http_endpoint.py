@@ -43,7 +43,10 @@ class HttpEndpoint:
         self._server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> HttpEndpoint:
-        logger.info("probes and metrics at http://%s: /healthz, /readyz, /metrics", self.address)
+        logger.info(
+            "probes and metrics at http://%s: /healthz, /readyz, /metrics", self.address,
+            extra={"address": str(self.address)},
+        )  # fmt: skip
         threading.Thread(target=self._serve, name="eventsrc-http", daemon=True).start()
         return self
 

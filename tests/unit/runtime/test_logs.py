@@ -72,7 +72,7 @@ def test_warnings_and_threads_that_end_are_lines_too(stream: io.StringIO) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", DeprecationWarning, stacklevel=1)
-    thread = threading.Thread(target=lambda: {}["missing"], name="lost")
+    thread = threading.Thread(target=lambda: os.environ["NO SUCH VARIABLE"], name="lost")
     thread.start()
     thread.join()
     first, second = lines(stream)
