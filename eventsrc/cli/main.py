@@ -46,8 +46,19 @@ def _run(arguments: list[str]) -> int:
         silence_stdout()
         return EXIT_FAILURE
     except Exception as error:  # noqa: BLE001 - the last one to see it: it becomes a sentence and an exit code
+        if _comes_of_an_interrupt(error):
+            return INTERRUPTED
         show_error(error, debug=debug)
         return exit_code_of(error)
+
+
+def _comes_of_an_interrupt(error: BaseException | None) -> bool:
+    """A Ctrl-C in the middle of something (a class being made, a clean-up) comes out as another error."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _end_quietly_from_now_on() -> None:
