@@ -34,7 +34,7 @@ COMMANDS = {
     "send": "send --file lines.jsonl --timeout 5",
     "show": "show Account a1",
     "log": "log Account a1",
-    "tail": "tail --since 1h",
+    "tail": "tail --since=-1h",
     "replay": "replay --until end --into states.jsonl",
     "replay to SQLite": "replay --until end --into sqlite:states.db",
     "checkpoint now": "checkpoint now --timeout 5",
