@@ -17,6 +17,7 @@ import typer
 
 from eventsrc.cli.loading import load_pipeline, split_app
 from eventsrc.cli.work import configure_logging
+from eventsrc.runtime import logs
 from eventsrc.runtime.settings import Settings, parse_kafka_settings
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ class Session:
     def split(self, words: list[str] | None) -> tuple[Pipeline, list[str]]:
         """The application that the first word or the settings name, loaded, and the words after it."""
         app, rest = split_app(list(words or ()), self.settings.app)
-        return load_pipeline(app), rest
+        pipeline = load_pipeline(app)
+        logs.bind(pipeline=pipeline.name)
+        return pipeline, rest
 
     @property
     def kafka_address(self) -> str:

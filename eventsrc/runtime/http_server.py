@@ -49,10 +49,14 @@ class _Server(ThreadingHTTPServer):
         self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._free.acquire(blocking=False):
             self.shutdown_request(request)  # whoever asks so often may ask again
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the machine has no thread left to give
+            self._free.release()
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:

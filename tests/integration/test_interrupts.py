@@ -35,6 +35,7 @@ COMMANDS = {
     "show": "show Account a1",
     "log": "log Account a1",
     "tail": "tail --since=-1h",
+    "tail with JSON logs": "tail --log-format json",
     "replay": "replay --until end --into states.jsonl",
     "replay to SQLite": "replay --until end --into sqlite:states.db",
     "checkpoint now": "checkpoint now --timeout 5",
