@@ -252,8 +252,8 @@ class Driver:
             if self._producer is None:
                 self._proof = self._ports.membership.metadata()
             self._give_up_on_a_call_that_does_not_return(now_s)
+            self._report_status(now_s)  # before a partition that waits looks again, which it does as often
             self._step(Ticked())
-            self._report_status(now_s)
             if self._engine.proved:
                 self._ports.record.progressed()
 
