@@ -7,9 +7,12 @@ group does not pass through the client, nor a client's through the worker.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # without `typing`: until a command runs, nobody turns a Ctrl-C into its exit code
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from eventsrc.errors import (
         CommandFailed,
         DeclarationError,

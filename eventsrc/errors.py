@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from eventsrc.codes import HaltCode, MistakeGroup, Refusal
+
 
 class EventsrcError(Exception):
     """The base of every error that eventsrc raises."""
@@ -44,8 +46,9 @@ class Rejected(EventsrcError):
 class DeclarationError(EventsrcError):
     """A class was declared with mistakes. Fix the class; `mistakes` lists each with its place and mend."""
 
-    def __init__(self, message: str, mistakes: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, mistakes: Sequence[str] = (), code: MistakeGroup | None = None) -> None:
         super().__init__(message)
+        self._code = code
         self.mistakes = tuple(mistakes)
 
 
@@ -78,6 +81,10 @@ class OutcomeUnknown(EventsrcError, TimeoutError):
 class InvalidSettings(EventsrcError, ValueError):
     """A setting is wrong, or two settings contradict each other."""
 
+    def __init__(self, message: str, code: Refusal | None = None) -> None:
+        super().__init__(message)
+        self._code = code
+
 
 class InvalidMoment(EventsrcError, ValueError):
     """A point in time is not written as one, or the history does not have it. Nothing was read, or nothing is shown."""
@@ -101,6 +108,10 @@ class TopicsInvalid(EventsrcError):
 
 class Unreachable(EventsrcError):
     """Kafka or Postgres does not answer. Nothing was changed."""
+
+    def __init__(self, message: str, code: Refusal | None = None) -> None:
+        super().__init__(message)
+        self._code = code
 
 
 # ---- codec
@@ -164,9 +175,17 @@ class Fenced(WorkerError):
 class LogInconsistent(WorkerError):
     """The log of a partition contradicts itself. Halt the partition; never repair silently."""
 
+    def __init__(self, message: str, code: HaltCode) -> None:
+        super().__init__(message)
+        self.code = self._code = code
+
 
 class SnapshotsUnavailable(WorkerError):
     """The snapshot store does not answer, or is not prepared. Go on without it, and try again later."""
+
+    def __init__(self, message: str, code: Refusal | None = None) -> None:
+        super().__init__(message)
+        self.code = self._code = code
 
 
 class SnapshotSuperseded(WorkerError):

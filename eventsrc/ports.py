@@ -91,6 +91,9 @@ class Membership(Protocol):
         """The next record of it is the first at or after that position, also where it was open and read further.
         Nothing happens where it is not ours."""
 
+    def ends(self) -> Mapping[PartitionKey, Position]:
+        """Of the open partitions' logs, as far as what was fetched tells: nobody is asked. May be late by a moment."""
+
     def pause(self, key: PartitionKey) -> None:
         """Nothing more of it until it is opened again."""
 

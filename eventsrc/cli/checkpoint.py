@@ -15,6 +15,7 @@ from eventsrc.cli.finding import find_aggregate
 from eventsrc.cli.render import columns, dump, local_time, printable, rfc3339
 from eventsrc.cli.session import AsJson, Session, command
 from eventsrc.cli.status import open_sources, open_store
+from eventsrc.cli.telling import tell
 from eventsrc.errors import SnapshotsUnavailable, Unreachable
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def discard(
     (key,) = _keys(pipeline, aggregate, partition)
     with _opened(session, app) as (_, store), open_sources(session, pipeline) as sources:
         (kept,) = _kept(store, key)
-        print(_cost(kept, sources.look()), file=sys.stderr)
+        tell(_cost(kept, sources.look()))
         if not yes:
             _confirm(key)
         gone = store.discard(key)
@@ -168,7 +169,7 @@ def _opened(session: Session, app: list[str] | None) -> Iterator[tuple[Pipeline,
         with closing(store):
             yield pipeline, store
     except SnapshotsUnavailable as away:
-        raise Unreachable(str(away)) from away
+        raise Unreachable(str(away), away.code) from away
 
 
 def _keys(pipeline: Pipeline, aggregate: str | None, partition: int | None) -> list[PartitionKey]:

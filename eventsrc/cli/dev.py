@@ -47,7 +47,7 @@ def dev(
     app = app or settings.app
     given = given_in(settings)
     stack = LocalStack(settings.state_dir, report=progress)
-    with _handling(_interrupt):
+    with _interrupted_by_signals() as asked:
         try:
             if fresh:
                 stack.wipe()
@@ -56,9 +56,9 @@ def dev(
             _prepare(services)
             if app is None:
                 print("  worker    none: no application is named (eventsrc dev module:attribute)", flush=True)
-                _wait(stack)
+                _wait(stack, asked)
             else:
-                _run(WorkerProcess(app, settings, services), stack, settings.state_dir)
+                _run(WorkerProcess(app, settings, services), stack, settings.state_dir, asked)
         finally:
             stack.stop()
 
@@ -108,14 +108,22 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
             signal.signal(number, handler_before)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _interrupted_by_signals() -> Iterator[threading.Event]:
+    """Each signal interrupts, and sets the event: an exception that is raised in a destructor is ignored and lost."""
+    asked = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    with _handling(interrupt):
+        yield asked
 
 
 @contextmanager
-def _stop_asked_for() -> Iterator[threading.Event]:
-    """An event that the first signal sets; a second one interrupts, whatever is being waited for."""
-    asked = threading.Event()
+def _stopped_by_signals(asked: threading.Event) -> Iterator[None]:
+    """The first signal sets the event; a second one interrupts, whatever is being waited for."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
@@ -123,18 +131,20 @@ def _stop_asked_for() -> Iterator[threading.Event]:
         asked.set()
 
     with _handling(ask):
-        yield asked
+        yield
 
 
-def _wait(stack: LocalStack) -> None:
-    with _stop_asked_for() as stop:
+def _wait(stack: LocalStack, stop: threading.Event) -> None:
+    with _stopped_by_signals(stop):
         while not stop.wait(_LOOK_INTERVAL_MS / 1000):
             _raise_if_gone(stack)
 
 
-def _run(worker: WorkerProcess, stack: LocalStack, state_dir: Path) -> None:
+def _run(worker: WorkerProcess, stack: LocalStack, state_dir: Path, stop: threading.Event) -> None:
     """Until a signal, or until the stack is gone. A worker that ends by itself waits for the next change."""
-    with _stop_asked_for() as stop:
+    with _stopped_by_signals(stop):
+        if stop.is_set():
+            return
         worker.start()
         try:
             for changed in _changes(stop, state_dir):

@@ -92,7 +92,7 @@ def _prepare_and_work(app: str) -> int:
     from eventsrc.runtime.settings import Settings
 
     settings = Settings.resolve()
-    configure_logging(settings.log_level)
+    configure_logging(settings)
     pipeline = load_pipeline(app)
     done = create_topics(pipeline, settings.require_bootstrap_servers(), settings.kafka)
     print(f"  topics    {_topics(pipeline)}  {pipeline.settings.partitions} partitions, {_created(done.created)}")

@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 
+from eventsrc.cli import telling
+from eventsrc.codes import code_of, see
 from eventsrc.errors import (
     DeclarationError,
     EventsrcError,
@@ -48,10 +50,14 @@ def exit_code_of(error: Exception) -> int:
 
 
 def show_error(error: Exception, *, debug: bool) -> None:
-    """On stderr: the sentence with its next step; with `debug`, where it was raised."""
+    """On stderr: the sentence with its next step, and where it is explained; with `debug`, where it was raised."""
+    code = code_of(error)
+    if telling.logs_are_json():
+        telling.logger.error("%s", error_text(error), extra={"code": code}, exc_info=error if debug else None)
+        return
     if debug:
         traceback.print_exception(error)
-    print(f"error: {error_text(error)}", file=sys.stderr)
+    print(f"error: {error_text(error)}\n{see(code)}", file=sys.stderr)
 
 
 def error_text(error: Exception) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import shutil
 import sys
+import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +64,13 @@ def _filled(template: str, pipeline: str, package: str) -> str:
 
 
 def _write(target: Path, files: dict[Path, str]) -> None:
-    for path, text in files.items():
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        (target / path).write_text(text, encoding="utf-8")
+    """All or nothing: written beside its place, then renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        for path, text in files.items():
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            (partial / path).write_text(text, encoding="utf-8")
+        partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

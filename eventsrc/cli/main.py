@@ -1,58 +1,115 @@
 """The entry point `eventsrc`: registers the command groups, runs one, and turns errors into exit codes.
 
-Commands import what they need when they run, so that `--help` answers at once.
+Commands import what they need when they run, so that `--help` answers at once. This module imports nothing at all before it
+can tell a Ctrl-C from a crash.
 """
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Sequence
-
-from eventsrc.cli.errors import EXIT_FAILURE, exit_code_of, show_error, silence_stdout
 
 DEBUG = "--debug"
+INTERRUPTED = 130
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits the process."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    _end_quietly_from_now_on()
+    sys.exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # wherever it stood, in an import too
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    import io
+
+    from eventsrc.cli.errors import EXIT_FAILURE, exit_code_of, show_error, silence_stdout
+
     words, debug = _without_debug(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # text that the terminal's encoding lacks is shown, not fatal
+    if _wants_json_logs(words):  # also of what is wrong before the settings are known
+        from eventsrc.runtime import logs
+
+        logs.configure("warning", "json")
     try:
         return _dispatch(words)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         silence_stdout()
         return EXIT_FAILURE
     except Exception as error:  # noqa: BLE001 - the last one to see it: it becomes a sentence and an exit code
+        if _comes_of_an_interrupt(error):
+            return INTERRUPTED
         show_error(error, debug=debug)
         return exit_code_of(error)
 
 
+def _comes_of_an_interrupt(error: BaseException | None) -> bool:
+    """A Ctrl-C in the middle of something (a class being made, a clean-up) comes out as another error."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _end_quietly_from_now_on() -> None:
+    """What was to be done is done: a Ctrl-C while the interpreter is taken down has nothing to say."""
+    import os
+    import signal
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            return  # the interpreter finds out too
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
+
+
 def _dispatch(words: list[str]) -> int:
+    from eventsrc.cli import telling
+    from eventsrc.cli.errors import EXIT_FAILURE, EXIT_USAGE, UsageError
     from eventsrc.cli.quick_run import run_quickly
+    from eventsrc.codes import code_of
 
     code = run_quickly(words)
     if code is not None:
         return code
     from eventsrc.cli.app import build_app
 
+    app = build_app(words[0] if words else None)
     try:
-        build_app(words[0] if words else None)(args=words, prog_name="eventsrc")
+        if not telling.logs_are_json():
+            app(args=words, prog_name="eventsrc")
+        else:
+            return int(app(args=words, prog_name="eventsrc", standalone_mode=False) or 0)
     except SystemExit as exited:
         return exited.code if isinstance(exited.code, int) else EXIT_FAILURE if exited.code else 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what the library raises of words that it does not understand
+            raise
+        telling.logger.error("%s", error.format_message(), extra={"code": code_of(UsageError)})
+        return EXIT_USAGE
     return 0
 
 
-def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+def _wants_json_logs(words: list[str]) -> bool:
+    import os
+
+    given = " ".join(words).replace("--log-format=", "--log-format ")
+    form = os.environ.get("EVENTSRC_LOG_FORMAT", "") if "--log-format " not in given else given
+    return form.lower() == "json" or "--log-format json" in given
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     """`--debug` may stand anywhere before `--`."""
     words = list(arguments)
     end = words.index("--") if "--" in words else len(words)

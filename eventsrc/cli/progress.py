@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from eventsrc.runtime import logs
+
 if TYPE_CHECKING:
     from eventsrc.runtime.replaying import ReplayProgress
 
@@ -19,7 +21,7 @@ class ProgressBar:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
-        self._shown = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = self._stream.isatty() and not logs.is_json() and os.environ.get("TERM") != "dumb"
         self._began = time.monotonic()
         self._width = 0
 

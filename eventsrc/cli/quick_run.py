@@ -15,6 +15,8 @@ _VALUES = {
     "--state-dir": "state_dir",
     "--schemas-dir": "schemas_dir",
     "--log-level": "log_level",
+    "--log-format": "log_format",
+    "--http": "http",
     "--bootstrap-servers": "bootstrap_servers",
     "-b": "bootstrap_servers",
     "-X": "kafka",
@@ -34,7 +36,7 @@ def run_quickly(words: Sequence[str]) -> int | None:
     app, workers = parsed.pop("app", None), parsed.pop("workers", "1")
     pairs = parsed.pop("kafka", None)
     settings = Settings.resolve({**parsed, "kafka": parse_kafka_settings(pairs) if pairs else None})
-    configure_logging(settings.log_level)
+    configure_logging(settings)
     return work(app, settings, int(workers))
 
 

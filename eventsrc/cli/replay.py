@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ from eventsrc.cli.errors import EXIT_FAILURE, UsageError
 from eventsrc.cli.finding import find_aggregate
 from eventsrc.cli.render import dump, local_time, printable
 from eventsrc.cli.session import AsJson, Session, command
+from eventsrc.cli.telling import tell
 from eventsrc.cli.times import MOMENTS, moment_text
 from eventsrc.errors import SnapshotsUnavailable, Unreachable
 from eventsrc.model.moments import AtPositions, parse_moment
@@ -73,7 +74,7 @@ def replay(
     only = None if aggregate is None else find_aggregate(pipeline, aggregate)
     if not from_log:
         for line in fold_files.warnings(pipeline, session.settings.schemas_dir):
-            print(f"warning: {line}; --from-log folds without checkpoints", file=sys.stderr)
+            tell(f"warning: {line}; --from-log folds without checkpoints", logging.WARNING)
     if compare:
         if until != "end" or aggregate_id is not None or into is not None or from_log:
             raise UsageError("--compare holds whole checkpoints against the whole log: only --aggregate goes with it")
@@ -89,7 +90,7 @@ def replay(
         if output is not None:
             output.write(replayed.states(), str(moment))
     for note in replayed.notes:
-        print(f"  {printable(note)}", file=sys.stderr)
+        tell(f"  {printable(note)}")
     if as_json:
         print(dump(summary_object(replayed, digest)))
         return
@@ -105,7 +106,7 @@ def _compare(session: Session, pipeline: Pipeline, only: AggregateType | None, *
     try:
         compared = compare(pipeline, session.settings, aggregate=only)
     except SnapshotsUnavailable as away:
-        raise Unreachable(str(away)) from away
+        raise Unreachable(str(away), away.code) from away
     print(dump(comparison_object(compared)) if as_json else comparison_text(compared))
     if compared.difference is not None:
         raise typer.Exit(EXIT_FAILURE)

@@ -9,6 +9,7 @@ import typer
 
 from eventsrc.cli.session import Session, command
 from eventsrc.cli.work import work
+from eventsrc.runtime.http_address import HttpAddress
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +25,12 @@ def run(
     instance_id: Annotated[
         str | None, typer.Option("--instance-id", help="Static membership [default: this host's next free slot].")
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            "--http", metavar="[HOST:]PORT", help="Serve /healthz, /readyz, /metrics [default: not; loopback]."
+        ),
+    ] = None,
 ) -> None:
     """Run a worker, or several.
 
@@ -32,4 +39,7 @@ def run(
     settings = session.settings
     if instance_id is not None:
         settings = replace(settings, instance_id=instance_id)
+    if http is not None:
+        HttpAddress.parse(http)
+        settings = replace(settings, http=http)
     raise typer.Exit(work(app, settings, workers))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ from eventsrc.cli.finding import build_command, find_aggregate, find_command, pa
 from eventsrc.cli.outcomes import Sent, outcome_object, outcome_text
 from eventsrc.cli.render import dump
 from eventsrc.cli.session import AsJson, Session, command
+from eventsrc.cli.telling import tell
 from eventsrc.errors import EventsrcError, OutcomeUnknown, Unreachable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _send_one(
     else:
         print(outcome_text(sent, result, round((time.monotonic() - began) * 1000)))
     if isinstance(result, OutcomeUnknown):
-        print("is a worker running? `eventsrc run` processes commands", file=sys.stderr)
+        tell("is a worker running? `eventsrc run` processes commands")
     return not isinstance(result, EventsrcError)
 
 

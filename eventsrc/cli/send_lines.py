@@ -21,6 +21,7 @@ from eventsrc.cli.finding import parse_json
 from eventsrc.cli.outcomes import Sent, outcome_object, outcome_text
 from eventsrc.cli.render import dump, printable
 from eventsrc.cli.send import result_of, submit
+from eventsrc.cli.telling import tell
 from eventsrc.errors import EventsrcError, InvalidCommand, InvalidId
 
 if TYPE_CHECKING:
@@ -50,11 +51,20 @@ def send_lines(client: Client, pipeline: Pipeline, file: str, timeout: float, *,
             for number, text in enumerate(lines, 1):
                 if text.strip():
                     printer.put(_UnderWay(number, *_submit_line(client, pipeline, text, timeout)))
-    finally:
+    except KeyboardInterrupt:
+        tell(printer.interrupted())
+        raise
+    except Exception:
         printer.close()
+        raise
+    try:
+        printer.close()
+    except KeyboardInterrupt:
+        tell(printer.interrupted())
+        raise
     tally = printer.tally
     counts = ", ".join(f"{count:,} {status}" for status, count in tally.most_common())
-    print(f"{tally.total():,} commands in {time.monotonic() - began:.1f} s: {counts or 'none'}", file=sys.stderr)
+    tell(f"{tally.total():,} commands in {time.monotonic() - began:.1f} s: {counts or 'none'}")
     return set(tally) <= {"ok"}
 
 
@@ -64,6 +74,8 @@ class _Printer:
     def __init__(self, *, as_json: bool) -> None:
         self.tally: Counter[str] = Counter()
         self._as_json = as_json
+        self._put = self._shown = 0
+        self._interrupted = False
         self._queue: queue.Queue[_UnderWay | None] = queue.Queue(_MOST_IN_FLIGHT)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, name="eventsrc-results", daemon=True)
@@ -74,6 +86,7 @@ class _Printer:
         if self._failure is not None:
             raise self._failure
         self._queue.put(line)
+        self._put = line.number
 
     def close(self) -> None:
         """Returns when everything put before is shown."""
@@ -82,8 +95,20 @@ class _Printer:
         if self._failure is not None:
             raise self._failure
 
+    def interrupted(self) -> str:
+        """Nothing more is shown; what was under way is not waited for. Returns the words for it."""
+        self._interrupted = True
+        if self._shown >= self._put:
+            return f"interrupted after line {self._put:,}"
+        return (
+            f"interrupted: lines {self._shown + 1:,} to {self._put:,} were sent, and their outcome was not waited for; send them "
+            "again where they have an idempotency_key, else look before you do"
+        )
+
     def _serve(self) -> None:
         while (line := self._queue.get()) is not None:
+            if self._interrupted:
+                return
             if self._failure is None:
                 try:
                     self._show(line)
@@ -92,6 +117,8 @@ class _Printer:
 
     def _show(self, line: _UnderWay) -> None:
         result = line.result if isinstance(line.result, EventsrcError) else result_of(line.result)
+        if self._interrupted:
+            return
         shown = outcome_object(line.sent, result)
         self.tally[shown["status"]] += 1
         if self._as_json:
@@ -100,6 +127,7 @@ class _Printer:
             whom = printable(f"{line.sent.aggregate} {line.sent.id}")
             text = f"{line.number}  {whom}  {outcome_text(line.sent, result)}"
         print(text, flush=self._queue.empty())
+        self._shown = line.number
 
 
 def _submit_line(

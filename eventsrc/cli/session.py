@@ -17,6 +17,7 @@ import typer
 
 from eventsrc.cli.loading import load_pipeline, split_app
 from eventsrc.cli.work import configure_logging
+from eventsrc.runtime import logs
 from eventsrc.runtime.settings import Settings, parse_kafka_settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ _SHARED: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "log_format": (
+        Annotated[str | None, typer.Option("--log-format", metavar="FORM", help="text or json, a line each.")],
+        None,
+    ),
 }
 
 
@@ -62,7 +67,9 @@ class Session:
     def split(self, words: list[str] | None) -> tuple[Pipeline, list[str]]:
         """The application that the first word or the settings name, loaded, and the words after it."""
         app, rest = split_app(list(words or ()), self.settings.app)
-        return load_pipeline(app), rest
+        pipeline = load_pipeline(app)
+        logs.bind(pipeline=pipeline.name)
+        return pipeline, rest
 
     @property
     def kafka_address(self) -> str:
@@ -104,5 +111,5 @@ def open_session(flags: Mapping[str, Any], *, quiet: bool) -> Session:
     settings = Settings.resolve(
         {**flags, "kafka": parse_kafka_settings(pairs) if pairs else None}, os.environ, Path.cwd()
     )
-    configure_logging("warning" if quiet and not flags.get("log_level") else settings.log_level)
+    configure_logging(settings, "warning" if quiet and not flags.get("log_level") else None)
     return Session(settings)

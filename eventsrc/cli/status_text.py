@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from eventsrc.cli.render import columns, printable, rfc3339
+from eventsrc.codes import see
 from eventsrc.runtime.group_status import GroupStatus, NewestCheckpoint, OwnerStatus, PartitionStatus
 
 _HEADINGS: tuple[str, ...] = (
@@ -112,6 +113,8 @@ def _told_of(each: PartitionStatus, status: GroupStatus, app: str | None) -> Ite
     """What is more than a cell: why it is halted, what it waits for, how far its recovery is."""
     if each.halted:
         yield f"\n{each.key} is halted: {each.reason or 'no reason was told'}\n  next: {_next_step(each, app)}"
+        if each.code is not None:
+            yield f"  {see(each.code)}"
     elif each.recovery is not None:
         of = each.recovery
         left = "" if of.left_s is None else f", {duration_text(of.left_s)} left"

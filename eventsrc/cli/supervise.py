@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -15,6 +17,9 @@ from eventsrc.cli.describing import group_of
 from eventsrc.cli.errors import EXIT_SCHEMA, EXIT_USAGE
 from eventsrc.cli.loading import named_app
 from eventsrc.engine.report import WorkerReport
+from eventsrc.runtime import logs
+from eventsrc.runtime.health import Observed
+from eventsrc.runtime.http_address import HttpAddress
 from eventsrc.runtime.restarts import EXIT_FENCED
 from eventsrc.runtime.settings import Settings
 from eventsrc.runtime.status_file import WorkerStatus, read_status
@@ -40,9 +45,17 @@ def supervise(app: str | None, settings: Settings, workers: int) -> int:
             held.callback(slot.release)
         processes = WorkerProcesses(slots, lambda instance: _command(app, instance), _environment(settings))
         show = Lines(sys.stderr, settings.log_level, max(len(slot.instance_id) for slot in slots))
+        instances = [slot.instance_id for slot in slots]
+        supervisor = Supervisor(processes, instances, NEVER_AGAIN, show, lambda: _reports(slots))
+        if settings.http is not None:
+            from eventsrc.runtime.http_endpoint import HttpEndpoint
+
+            address = HttpAddress.parse(settings.http)
+            held.enter_context(
+                HttpEndpoint(address, settings.http_token, lambda: _observed(supervisor, slots))
+            ).joined()
         with processes, show:
-            instances = [slot.instance_id for slot in slots]
-            return Supervisor(processes, instances, NEVER_AGAIN, show, lambda: _reports(slots)).run()
+            return supervisor.run()
 
 
 def _slot(settings: Settings, group_id: str, number: int) -> Slot:
@@ -66,9 +79,24 @@ def _reports(slots: list[Slot]) -> Iterator[WorkerReport]:
             yield status.report
 
 
+def _observed(supervisor: Supervisor, slots: list[Slot]) -> list[Observed]:
+    """All workers, by what they last wrote into their slots; what an earlier process wrote is not its successor's."""
+    directories = {slot.instance_id: slot.directory for slot in slots}
+    found = []
+    for instance, process, age_s in supervisor.seats():
+        status = read_status(directories[instance])
+        if isinstance(status, WorkerStatus) and status.pid == process:
+            age_s = max(0.0, time.time() - status.report.at_us / 1e6)
+            found.append(Observed(instance, status.report, age_s, process))
+        else:
+            found.append(Observed(instance, None, age_s, process))
+    return found
+
+
 class Lines:
     """On stderr: the workers' lines with their instance id before them, the supervisor's own, and below them, on a
-    terminal, one line that says how things stand. Elsewhere that is a line of its own whenever it changes.
+    terminal, one line that says how things stand. Elsewhere that is a line of its own whenever it changes. Where logs are JSON,
+    all of that is JSON.
 
     A context manager: the progress line goes at its end. A reader that went away (a closed pipe) ends no worker.
     """
@@ -77,7 +105,8 @@ class Lines:
         self._stream = stream
         self._quiet = log_level in ("warning", "error")
         self._width = max(width, len("supervisor"))
-        self._terminal = stream.isatty()
+        self._json = logs.is_json()
+        self._terminal = stream.isatty() and not self._json
         self._shown = ""
         self._stood: tuple[object, ...] = ()
 
@@ -89,10 +118,18 @@ class Lines:
         self._write("")
 
     def log(self, instance: str, line: str) -> None:
+        if self._json:
+            self._write(
+                f"{line if _is_json_line(line) else json_line('eventsrc.output', 'info', line, instance=instance)}\n"
+            )
+            return
         self._write(f"{instance:{self._width}} | {line}\n")
 
     def event(self, text: str, *, alarming: bool = False) -> None:
         if alarming or not self._quiet:
+            if self._json:
+                self.log("", json_line("eventsrc.supervisor", "warning" if alarming else "info", text))
+                return
             now = datetime.now()
             when = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03}"
             self.log("supervisor", f"{when} {'WARNING' if alarming else 'INFO':7} eventsrc.supervisor  {text}")
@@ -115,6 +152,22 @@ class Lines:
         with suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
+
+
+def _is_json_line(line: str) -> bool:
+    """A worker's log line; else an application printed it, or the interpreter as it died."""
+    if not line.startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def json_line(logger: str, level: str, message: str, **fields: str) -> str:
+    """As `logs.JsonLines` has them."""
+    told = {"time": logs.rfc3339(time.time()), "level": level, "logger": logger, "message": message}
+    return json.dumps({**told, **fields})
 
 
 def progress_text(progress: Progress) -> str:

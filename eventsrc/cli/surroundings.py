@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
+
+from eventsrc.cli.telling import tell
 
 if TYPE_CHECKING:
     from eventsrc.localstack.services import Services
@@ -27,4 +28,5 @@ def given_in(settings: Settings) -> Services:
 
 
 def progress(text: str) -> None:
-    print(f"  {text}", file=sys.stderr, flush=True)
+    """A line of its own."""
+    tell(f"  {text}")

@@ -8,10 +8,12 @@ import contextlib
 import logging
 import os
 import sys
+from dataclasses import replace
 from typing import NoReturn
 
 from eventsrc.cli.errors import UsageError
 from eventsrc.cli.loading import load_pipeline
+from eventsrc.runtime import logs
 from eventsrc.runtime.settings import Settings
 from eventsrc.runtime.supervised import accept_supervision
 
@@ -27,6 +29,8 @@ def work(app: str | None, settings: Settings, workers: int) -> int:
         settings.require_bootstrap_servers()
         return supervise(app, settings, workers)
     slot_lock = accept_supervision(os.environ)
+    if slot_lock is not None:
+        settings = replace(settings, http=None)  # the supervisor serves one address for all
     pipeline = load_pipeline(app or settings.app)
     settings.require_bootstrap_servers()
     from eventsrc.runtime.worker import run_worker
@@ -44,15 +48,14 @@ def _end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(settings: Settings, level: str | None = None) -> None:
     """Logs go to stderr, one line each. The client library's own lines are shown from `info` on: what matters of them
-    is reported as an error with its next step."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s  %(message)s",
-        force=True,
-    )
+    is reported as an error with its next step. `level`: another than the settings'."""
+    level = level or settings.log_level
+    logs.configure(level, settings.log_format, settings.secrets)
+    logging.getLogger("eventsrc.cli").setLevel(
+        logging.INFO
+    )  # what a command itself has to say, however quiet the rest is
     if level in ("warning", "error"):
         logging.getLogger("eventsrc.kafka").setLevel(logging.CRITICAL)
     if level != "debug":  # its own account of what it sets up and runs: the commands say what matters

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eventsrc.codec.schema_files import write_whole
 from eventsrc.errors import InvalidSchema, SchemaIncompatible
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.pipeline import Pipeline
@@ -90,8 +91,7 @@ def export(pipeline: Pipeline, directory: Path, *, same_fold: bool = False) -> l
     for aggregate in pipeline.aggregates.values():
         now, path = fold_of(aggregate), _path(directory, pipeline, aggregate)
         if now is not None and _read(path) != now:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(now._asdict(), indent=2) + "\n")
+            write_whole(path, json.dumps(now._asdict(), indent=2) + "\n")
             written.append(path)
     return written
 

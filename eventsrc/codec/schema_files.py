@@ -97,7 +97,7 @@ def export(directory: Path, schemas: Iterable[SchemaFile]) -> list[Path]:
         raise SchemaIncompatible("schemas that bytes cannot tell apart", clashes)
     missing = [schema for schema in wanted if not (directory / schema.relative_path).exists()]
     for schema in missing:
-        _write(directory / schema.relative_path, schema.text())
+        write_whole(directory / schema.relative_path, schema.text())
     return [directory / schema.relative_path for schema in missing]
 
 
@@ -148,7 +148,8 @@ def _record(node: Node) -> RecordNode:
     return node
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """The file, and its directories; a reader, or whoever looks after a crash, sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eventsrc.engine.batch import Batch
 from eventsrc.engine.checkpoint import Checkpoints
@@ -31,6 +31,7 @@ class Announcements:
     _letters_s: float | None = None
     _letters: int = 0
     _first_letter: str = ""
+    _about_letter: dict[str, object] = field(default_factory=dict)
 
     def dead_letters(self, batch: Batch, at: Instant) -> None:
         """They were committed. A line for each, or for each transaction, would cost more than the commands."""
@@ -41,6 +42,8 @@ class Announcements:
             first = buried[0]
             offset = dict(first.dead_letters[0].headers)["eventsrc.offset"] or b""
             self._first_letter = f"{first.key} at offset {offset.decode()}: {first.first_refusal}"
+            code = first.dead_letters[0].reason
+            self._about_letter = {"partition": str(first.key), "offset": int(offset), "code": code}
         self._letters += sum(len(section.dead_letters) for section in buried)
         self.waiting_letters(at)
 
@@ -52,6 +55,7 @@ class Announcements:
         logger.warning(
             "dead letter: command of partition %s%s", self._first_letter,
             f" (and {others} more, of this partition or others)" if others else "",
+            extra=self._about_letter,
         )  # fmt: skip
         self._letters_s, self._letters = at.monotonic_s, 0
 
@@ -67,6 +71,7 @@ class Announcements:
                 logger.info(
                     "partition %s is recovering: %d of %d offsets read, %.0f/s%s",
                     ownership.key, progress.have, progress.need, progress.rate, left,
+                    extra={"partition": str(ownership.key), "term": ownership.term},
                 )  # fmt: skip
 
     def objective(self, checkpoints: Checkpoints, at: Instant) -> None:
@@ -83,4 +88,5 @@ class Announcements:
             logger.warning(
                 "the recovery time objective does not hold: predicted %.1f s / %g s: %s",
                 predicted_s, objective_s, checkpoints.why_not(),
+                extra={"predicted_recovery_seconds": predicted_s, "recovery_objective_seconds": objective_s},
             )  # fmt: skip

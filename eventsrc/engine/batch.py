@@ -33,6 +33,11 @@ class DeadLetter(NamedTuple):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
 
+    @property
+    def reason(self) -> str:
+        """The contract's word, which stands in the first header."""
+        return (self.headers[0][1] or b"").decode()
+
 
 class Answer(NamedTuple):
     """What a caller is told after the commit; `partition` is of the replies topic."""
@@ -53,6 +58,7 @@ class Section:
     `start`: where to read again if the batch is taken back. `position`: what it commits, never negative.
     `undo`: for each aggregate touched, its instance and its pre-image; None where it did not exist before; `created`: how
     many of them did not.
+    `counts_before`, `counts_after`: of its partition, without and with what this section does.
     `note`: what stands beside the offset that it commits; `applied`: how many commands have made events in this term then.
     `partition` is None in a batch of barriers: nothing is recovered yet; `attempt` is the takeover it belongs to,
     `topics` and `before` what its note will say, once the barrier's offset is known.
@@ -64,6 +70,7 @@ class Section:
     partition: Partition | None = None
     attempt: int = 0
     counts_before: Counts = field(default_factory=Counts)
+    counts_after: Counts = field(default_factory=Counts)
     records: list[OutputRecord] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     undo: dict[bytes, tuple[Any, PreImage | None]] = field(default_factory=dict)

@@ -30,6 +30,7 @@ from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.states import States
+from eventsrc.engine.totals import Totals
 from eventsrc.engine.transaction import TransactionLane
 from eventsrc.errors import EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
@@ -84,6 +85,7 @@ class Gathering:
     writing_since_s: float | None = None
     extends_damaged: bool = False
     requested: bool = False
+    began_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -133,6 +135,7 @@ class Checkpoints:
     topic_ids: Mapping[str, TopicIds]
     clock_s: Callable[[], float]
     enabled: bool
+    totals: Totals
     lineages: dict[PartitionKey, Lineage] = field(default_factory=dict)
     problem: str | None = None
     failing_since_us: int | None = None
@@ -284,7 +287,9 @@ class Checkpoints:
         lineage.dirty = set()
         keys, requested = self._keys(lineage, changed), lineage.partition.key in self._requested
         self._requested.discard(lineage.partition.key)
-        lineage.gathering = Gathering(self._attempts, replace(lineage.committed), changed, keys, requested=requested)
+        lineage.gathering = Gathering(
+            self._attempts, replace(lineage.committed), changed, keys, requested=requested, began_s=self.clock_s()
+        )
         self._active = lineage
 
     @staticmethod
@@ -394,12 +399,17 @@ class Checkpoints:
         if not gathering.extends_damaged:
             lineage.newest = happened.stored
         lineage.due_s = at.monotonic_s + self.cadence.interval_s
+        written = [segment for run in happened.stored.runs[-1:] for segment in run if happened.states]
+        self.totals.checkpoint_written(
+            sum(segment.size_bytes for segment in written), self.clock_s() - gathering.began_s
+        )
         if self.problem is not None:
             logger.info("snapshots are written again")
         self.problem, self.failing_since_us, self._failures = None, None, 0
         logger.debug(
             "checkpoint of partition %s at position %d: %d states changed, %d bytes in all",
             happened.partition, happened.stored.checkpoint.position, happened.states, happened.stored.size_bytes,
+            extra={"partition": str(happened.partition), "offset": happened.stored.checkpoint.position},
         )  # fmt: skip
 
     def failed(self, happened: CheckpointFailed, at: Instant) -> bool:
@@ -414,6 +424,7 @@ class Checkpoints:
         if lineage is None or gathering is None:
             return False
         self._give_back(lineage, gathering)
+        self.totals.checkpoints_failed += 1
         refused = happened.superseded and not lineage.claimed
         if happened.superseded:
             lineage.newest, lineage.dirty, lineage.claimed = None, None, False
@@ -436,6 +447,7 @@ class Checkpoints:
         no entry: no checkpoint of this partition for now. Commands go on, as they would without snapshots."""
         lineage.gathering, self._active = None, None
         self._give_back(lineage, gathering)
+        self.totals.checkpoints_failed += 1
         lineage.retry_at_s = at.monotonic_s + LAST_RETRY_S
         self.trouble(reason, at)
 

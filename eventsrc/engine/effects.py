@@ -70,6 +70,7 @@ class TakeoverRefused:
     partition: PartitionKey
     attempt: int
     reason: str
+    code: str
 
 
 @frozen
@@ -79,6 +80,7 @@ class LogRefused:
 
     partition: PartitionKey
     reason: str
+    code: str
     for_good: bool = False
 
 
@@ -351,10 +353,11 @@ class FindBlocker:
 
 @frozen
 class Halt:
-    """This partition stops loudly; the others run on."""
+    """This partition stops loudly; the others run on. `code`: of the reason (see `errors`)."""
 
     partition: PartitionKey
     reason: str
+    code: str
 
 
 Effect = (

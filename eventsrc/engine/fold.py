@@ -19,6 +19,7 @@ from eventsrc.codec.blocks import StoredRuns
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
 from eventsrc.codec.keys import is_control_key, parse_event_key
+from eventsrc.codes import HaltCode
 from eventsrc.engine.memory import remember
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.engine.states import States
@@ -119,7 +120,10 @@ class PartitionFold:
         """Fold one record. Returns the event if it was folded: it is not where it is a barrier, a tombstone, of a
         deposed owner, or of an id not followed. Raises LogInconsistent, UnknownSchema."""
         if self.last_offset is not None and offset <= self.last_offset:
-            raise LogInconsistent(f"offset {offset} was read after offset {self.last_offset}: the log was rewritten")
+            raise LogInconsistent(
+                f"offset {offset} was read after offset {self.last_offset}: the log was rewritten",
+                HaltCode.EVENTS_TRUNCATED,
+            )
         if self._anchors and offset >= self._anchors[0].offset and self._is_anchor(offset, key, value):
             return None
         parsed = parse_event_key(key) if key is not None else None
@@ -151,13 +155,15 @@ class PartitionFold:
             offset = record.offset()
             if offset is None or barrier is None or offset > barrier:
                 raise LogInconsistent(
-                    f"our own barrier at offset {barrier} was not in the log when offset {offset} was read"
+                    f"our own barrier at offset {barrier} was not in the log when offset {offset} was read",
+                    HaltCode.EVENTS_TRUNCATED,
                 )
             self.feed(offset, record.key(), record.value(), record.timestamp()[1])
             if offset == barrier:
                 if barrier not in self.barriers:
                     raise LogInconsistent(
-                        f"the record at offset {barrier}, where our own barrier was written, is another"
+                        f"the record at offset {barrier}, where our own barrier was written, is another",
+                        HaltCode.EVENTS_TRUNCATED,
                     )
                 self.finish()
                 return True
@@ -175,7 +181,8 @@ class PartitionFold:
         for identity, gap in self._gaps.items():
             yield LogInconsistent(
                 f"{self._name(identity)} has no event of sequence {gap.expected}: sequence {gap.found} follows at offset "
-                f"{gap.offset}, and no pruning record covers what is missing"
+                f"{gap.offset}, and no pruning record covers what is missing",
+                HaltCode.SEQUENCE_MISSING,
             )
         for identity, left in self._unfinished.items():
             yield self._half(identity, left)
@@ -183,7 +190,8 @@ class PartitionFold:
             if following is not None and following <= latest:
                 yield LogInconsistent(
                     f"{self._name(identity)} has no event of sequence {following}, and its state in the checkpoint has seen all "
-                    f"up to sequence {latest}: the brokers lost committed records. {_RESTORE}"
+                    f"up to sequence {latest}: the brokers lost committed records. {_RESTORE}",
+                    HaltCode.EVENTS_LOST,
                 )
 
     def _is_anchor(self, offset: int, key: bytes | None, value: bytes | None) -> bool:
@@ -201,7 +209,8 @@ class PartitionFold:
     def _other_log(self, anchor: Anchor, found: str) -> LogInconsistent:
         return LogInconsistent(
             f"the checkpoint that it starts from knows the record with key {anchor.key!r} at offset {anchor.offset}, and "
-            f"{found}: the events topic was truncated, or is another one. {_RESTORE}"
+            f"{found}: the events topic was truncated, or is another one. {_RESTORE}",
+            HaltCode.EVENTS_TRUNCATED,
         )
 
     def _accepts(self, term: int, offset: int, key: bytes | None) -> bool:
@@ -210,14 +219,16 @@ class PartitionFold:
             return False  # its writer had been deposed when it wrote this
         raise LogInconsistent(
             f"the record at offset {offset} (key {key!r}) names term {term}, but the latest barrier before it is "
-            f"{'missing' if highest is None else f'at offset {highest}'}: no owner of this partition wrote it"
+            f"{'missing' if highest is None else f'at offset {highest}'}: no owner of this partition wrote it",
+            HaltCode.FOREIGN_RECORD,
         )
 
     def _control(self, offset: int, key: bytes | None, value: bytes | None) -> None:
         if key is None or not is_control_key(key):
             raise LogInconsistent(
                 f"the record at offset {offset} has the key {key!r}, which is neither an event's nor a control record's: "
-                "another program wrote it"
+                "another program wrote it",
+                HaltCode.FOREIGN_RECORD,
             )
         if value is None:
             return
@@ -226,7 +237,9 @@ class PartitionFold:
         except InvalidSchema as damaged:
             raise UnknownSchema(value[2:10], str(damaged)) from damaged
         except DecodingError as unreadable:
-            raise LogInconsistent(f"the control record at offset {offset} cannot be read: {unreadable}") from unreadable
+            raise LogInconsistent(
+                f"the control record at offset {offset} cannot be read: {unreadable}", HaltCode.RECORD_UNREADABLE
+            ) from unreadable
         if isinstance(control, Barrier):
             self.highest_term = offset
             self.applied[offset] = 0
@@ -238,7 +251,8 @@ class PartitionFold:
             return
         raise LogInconsistent(
             f"the control record at offset {offset} is a {type(control).__name__}, which this version does not fold: "
-            "run the version that wrote it"
+            "run the version that wrote it",
+            HaltCode.RECORD_OF_A_NEWER_VERSION,
         )
 
     def _event(self, offset: int, identity: bytes, sequence: int, value: bytes) -> Recorded | None:
@@ -271,7 +285,8 @@ class PartitionFold:
         except Exception as failure:
             raise LogInconsistent(
                 f"the event at offset {offset} ({self._name(identity)} sequence {sequence}, {type(event).__name__}) was applied "
-                f"when it was written and cannot be now: {type(failure).__name__} in its @apply method. Mend that method"
+                f"when it was written and cannot be now: {type(failure).__name__} in its @apply method. Mend that method",
+                HaltCode.APPLY_FAILED,
             ) from failure
         if meta.index == meta.count - 1:
             instance._eventsrc_memory = remember(
@@ -307,7 +322,8 @@ class PartitionFold:
         ):
             raise LogInconsistent(
                 f"{self._name(identity)} has sequence {sequence} twice: once more at offset {offset} "
-                f"(term {self.highest_term}); its last was {latest}. Another program wrote one of them"
+                f"(term {self.highest_term}); its last was {latest}. Another program wrote one of them",
+                HaltCode.SEQUENCE_TWICE,
             )
         self._ahead[identity] = _Ahead(latest, sequence + 1)
         return True
@@ -335,7 +351,8 @@ class PartitionFold:
             raise UnknownSchema(value[2:10], str(damaged)) from damaged
         except DecodingError as unreadable:
             raise LogInconsistent(
-                f"the event at offset {offset} ({self._name(identity)} sequence {sequence}) cannot be read: {unreadable}"
+                f"the event at offset {offset} ({self._name(identity)} sequence {sequence}) cannot be read: {unreadable}",
+                HaltCode.RECORD_UNREADABLE,
             ) from unreadable
 
     def _follow(self, identity: bytes, meta: EventMeta, offset: int) -> None:
@@ -351,7 +368,8 @@ class PartitionFold:
     def _half(self, identity: bytes, left: _Unfinished) -> LogInconsistent:
         return LogInconsistent(
             f"command {left.command_id.hex()} on {self._name(identity)} is half applied: event {left.next_index} of its "
-            f"{left.total} is missing near offset {left.offset}"
+            f"{left.total} is missing near offset {left.offset}",
+            HaltCode.HALF_APPLIED,
         )
 
     def _name(self, identity: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+from eventsrc.codes import HaltCode
 from eventsrc.engine.effects import StableOffsetFetched
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import TopicIds
@@ -38,7 +39,8 @@ def verify_stable_offset(ownership: Ownership, ids: TopicIds) -> None:
     if committed > ownership.log_end:
         raise LogInconsistent(
             f"the group has processed commands up to offset {committed}, but their topic ends at {ownership.log_end}: it was "
-            "truncated or deleted and made anew. Stop the workers; restore the topic, or start under another pipeline name"
+            "truncated or deleted and made anew. Stop the workers; restore the topic, or start under another pipeline name",
+            HaltCode.COMMANDS_TRUNCATED,
         )
 
 
@@ -58,15 +60,17 @@ def resume_position(ownership: Ownership, fold: PartitionFold, ids: TopicIds) ->
             "partition %s: the committed offset was %s, but commands are known to be processed up to offset %d (an operator's "
             "reset, or a lost group); commands resume after that",
             ownership.key, "missing" if ownership.committed is None else ownership.committed, known - 1,
+            extra={"partition": str(ownership.key), "offset": known, "term": ownership.term},
         )  # fmt: skip
         position = known
     reached = known if ownership.committed is None and known else position
     if reached < ownership.log_start:
-        raise LogInconsistent(_deleted(ownership, reached))
+        raise LogInconsistent(_deleted(ownership, reached), HaltCode.COMMANDS_DELETED)
     if position > ownership.log_end:
         raise LogInconsistent(
             f"commands were processed up to offset {position - 1}, but the commands topic ends at {ownership.log_end}: it was "
-            "truncated or deleted and made anew. Stop the workers; restore the topic, or start under another pipeline name"
+            "truncated or deleted and made anew. Stop the workers; restore the topic, or start under another pipeline name",
+            HaltCode.COMMANDS_TRUNCATED,
         )
     return position
 
@@ -93,18 +97,21 @@ def _same_topics(ownership: Ownership, ids: TopicIds) -> None:
         )
         raise LogInconsistent(
             f"the {what} topic is another one (topic id {now}) than instance {earlier.instance} knew (topic id {then}): it was "
-            f"deleted and made anew. {_ACCEPT}"
+            f"deleted and made anew. {_ACCEPT}",
+            HaltCode.TOPIC_RECREATED,
         )
     if ownership.events_start is not None and ownership.events_start > 0:
         raise LogInconsistent(
             f"the events topic begins at offset {ownership.events_start}: history below it was deleted (a retention, or "
-            "kafka-delete-records). Stop the workers; restore the topic, or start under another pipeline name"
+            "kafka-delete-records). Stop the workers; restore the topic, or start under another pipeline name",
+            HaltCode.HISTORY_DELETED,
         )
     end = ownership.events_end
     if earlier is not None and earlier.term is not None and end is not None and earlier.term >= end:
         raise LogInconsistent(
             f"instance {earlier.instance} wrote its barrier at offset {earlier.term}, and the events topic ends at {end}: it was "
-            f"truncated, or deleted and made anew. {_ACCEPT}"
+            f"truncated, or deleted and made anew. {_ACCEPT}",
+            HaltCode.EVENTS_TRUNCATED,
         )
 
 
@@ -119,7 +126,8 @@ def _same_log(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
     ):
         raise LogInconsistent(
             f"instance {earlier.instance} wrote its barrier at offset {earlier.term}, and it is no longer in the events "
-            f"topic: the topic was truncated, or deleted and made anew. {_ACCEPT}"
+            f"topic: the topic was truncated, or deleted and made anew. {_ACCEPT}",
+            HaltCode.EVENTS_TRUNCATED,
         )
     claim = earlier.claim if earlier is not None else None
     found = fold.applied.get(claim.term, 0) if claim is not None else 0
@@ -128,14 +136,16 @@ def _same_log(ownership: Ownership, fold: PartitionFold, ids: TopicIds) -> None:
             f"in term {claim.term} {claim.applied} commands were applied and committed, and the events topic holds {found} of "
             "them: the brokers lost committed records, or another program wrote some. Stop the workers; restore the events "
             "topic. To go on with what is there, accepting the loss, delete the group's offsets of the commands topic "
-            "(kafka-consumer-groups.sh --delete-offsets) and start again"
+            "(kafka-consumer-groups.sh --delete-offsets) and start again",
+            HaltCode.EVENTS_LOST,
         )
     writers = fold.writer_commands_topic_id
     if writers is not None and writers != ids.commands:
         raise LogInconsistent(
             f"the commands topic is another one (topic id {ids.commands}) than the one whose commands made the last events "
             f"(topic id {writers}): its offsets mean nothing here. Stop the workers; start under another "
-            "pipeline name"
+            "pipeline name",
+            HaltCode.TOPIC_RECREATED,
         )
 
 

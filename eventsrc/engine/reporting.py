@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from eventsrc.codes import code_of
 from eventsrc.engine.cadence import Cadence
 from eventsrc.engine.checkpoint import Lineage
 from eventsrc.engine.effects import Instant
 from eventsrc.engine.report import CheckpointReport, PartitionReport, RecoveryProgress
 from eventsrc.engine.takeover import Ownership, Phase
+from eventsrc.errors import UnknownSchema
 
 
-def report_of(ownership: Ownership, lineage: Lineage | None, cadence: Cadence, at: Instant) -> PartitionReport:
-    """`lineage`: of the partition, if it is open."""
+def report_of(
+    ownership: Ownership, lineage: Lineage | None, cadence: Cadence, at: Instant, end: int | None = None
+) -> PartitionReport:
+    """`lineage`: of the partition, if it is open. `end`: of its commands topic, where it is known."""
     phase, reason = ownership.phase.name.lower(), _reason(ownership)
     if lineage is None:
         progress = recovery_progress(ownership, at.monotonic_s)
-        return PartitionReport(ownership.key, phase, reason, None, None, 0, 0, None, 0.0, progress)
+        return PartitionReport(ownership.key, phase, reason, None, None, 0, 0, None, 0.0, progress, _code(ownership))
     newest = lineage.newest
     checkpoint = None
     if newest is not None:
@@ -31,6 +35,9 @@ def report_of(ownership: Ownership, lineage: Lineage | None, cadence: Cadence, a
         checkpoint,
         cadence.partition_s(lineage.tail, lineage.size_bytes),
         None,
+        _code(ownership),
+        None if end is None or ownership.phase is not Phase.OPEN else max(0, end - lineage.partition.position),
+        len(lineage.partition.live),
     )
 
 
@@ -44,6 +51,16 @@ def recovery_progress(ownership: Ownership, now_s: float) -> RecoveryProgress | 
     took_s = now_s - ownership.reading_since_s
     rate = have / took_s if took_s > 0 else 0.0
     return RecoveryProgress(need, have, rate, (need - have) / rate if rate else None)
+
+
+def _code(ownership: Ownership) -> str | None:
+    match ownership.phase:
+        case Phase.HALTED:
+            return ownership.code
+        case Phase.WAITING | Phase.BLOCKED:
+            return code_of(UnknownSchema)
+        case _:
+            return None
 
 
 def _reason(ownership: Ownership) -> str | None:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from eventsrc.codes import HaltCode
 from eventsrc.engine.notes import TopicIds
 from eventsrc.errors import LogInconsistent
 from eventsrc.model.snapshot import Checkpoint, FoldedBy, StoredCheckpoint
@@ -66,5 +67,6 @@ def verify_below(checkpoint: Checkpoint, term: int) -> None:
         raise LogInconsistent(
             f"its newest checkpoint has seen events up to offset {checkpoint.seen.offset}, and our own barrier was written at "
             f"offset {term}: the events topic was truncated. Stop the workers and restore it. To go on with what is there "
-            "instead, discard this partition's checkpoints: eventsrc checkpoint discard"
+            "instead, discard this partition's checkpoints: eventsrc checkpoint discard",
+            HaltCode.CHECKPOINT_ABOVE_THE_LOG,
         )

@@ -97,7 +97,7 @@ class Ownership:
     metadata of this attempt. `partition` exists while OPEN or WAITING, `fold` while READING. `snapshot` is what the store had,
     `loading_since_s` since when nothing has come of it, `claims_refused` how often in a row it refused our term;
     `reading_since_s` and `reading_from`: when and where reading of the events began; `barrier`: key and value of our own.
-    `reason`: why it is halted.
+    `reason`: why it is halted, `code`: of that (see `errors`).
     """
 
     key: PartitionKey
@@ -122,6 +122,7 @@ class Ownership:
     reading_from: Position = _START
     reading_since_s: float = 0.0
     reason: str | None = None
+    code: str | None = None
     progress_s: float = 0.0
     stalled_at_s: float | None = None
     retry_at_s: float = 0.0

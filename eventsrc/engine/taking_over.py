@@ -15,6 +15,7 @@ from eventsrc.clock import HybridClock
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier, write_barrier
 from eventsrc.codec.keys import barrier_key
+from eventsrc.codes import HaltCode, code_of
 from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.cadence import Cadence
 from eventsrc.engine.checkpoint import Checkpoints
@@ -40,6 +41,7 @@ from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.recovery import first_position, resume_position, verify_stable_offset
 from eventsrc.engine.snapshots import DISCARD, verify_below
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
+from eventsrc.engine.totals import Totals
 from eventsrc.errors import LogInconsistent, SnapshotDamaged, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Position
@@ -69,8 +71,9 @@ class Takeovers:
     owner: Owner
     topic_ids: Mapping[str, TopicIds]
     new_uuid: Callable[[], uuid.UUID]
-    halt: Callable[[Ownership, str], list[Effect]]
+    halt: Callable[[Ownership, str, str], list[Effect]]
     checkpoints: Checkpoints
+    totals: Totals
     owned: dict[PartitionKey, Ownership] = field(default_factory=dict)
     compiled: dict[str, CompiledAggregate] = field(default_factory=dict)
     _attempts: int = 0
@@ -128,7 +131,7 @@ class Takeovers:
         try:
             verify_stable_offset(ownership, self.topic_ids[ownership.key.aggregate])
         except LogInconsistent as wrong:
-            return self.halt(ownership, str(wrong))
+            return self.halt(ownership, str(wrong), wrong.code)
         ownership.on(PhaseEvent.STABLE_OFFSET)
         return []
 
@@ -194,7 +197,7 @@ class Takeovers:
         if loaded.problem is None:
             self.store_answered(at)
         for line in loaded.refused:
-            logger.warning("partition %s recovers from further back: %s", ownership.key, line)
+            logger.warning("partition %s recovers from further back: %s", ownership.key, line, extra=_about(ownership))
         if loaded.problem is not None and loaded.problem != self._said_problem:
             logger.warning("partition %s, and others, recover from their logs alone: %s", ownership.key, loaded.problem)
         self._said_problem = loaded.problem
@@ -202,7 +205,7 @@ class Takeovers:
             try:
                 verify_below(loaded.checkpoint.checkpoint, ownership.term)
             except LogInconsistent as wrong:
-                return self.halt(ownership, str(wrong))
+                return self.halt(ownership, str(wrong), wrong.code)
             self.cadence.loaded(loaded.checkpoint.size_bytes, loaded.took_s)
         ownership.snapshot, ownership.claims_refused = loaded, 0
         ownership.on(PhaseEvent.SNAPSHOT_LOADED)
@@ -225,8 +228,9 @@ class Takeovers:
                 ownership,
                 f"{refused.reason}, at {ownership.claims_refused} takeovers in a row: the events topic was truncated, or its "
                 f"owner changes all the time. Stop the workers and restore the topic. {DISCARD}",
+                HaltCode.CLAIM_REFUSED,
             )
-        logger.warning("partition %s: %s; taking it over again", ownership.key, refused.reason)
+        logger.warning("partition %s: %s; taking it over again", ownership.key, refused.reason, extra=_about(ownership))
         ownership.on(PhaseEvent.CLAIM_REFUSED)
         return [self.restart(ownership, at)]
 
@@ -271,9 +275,9 @@ class Takeovers:
                 elif len(fold.live) > self.live_limit:
                     fold.states.cool(len(fold.live) - self.live_limit, ())
             except LogInconsistent as wrong:
-                effects += self.halt(ownership, str(wrong))
+                effects += self.halt(ownership, str(wrong), wrong.code)
             except SnapshotDamaged as damaged:
-                effects += self.halt(ownership, f"{damaged}. {DISCARD}")
+                effects += self.halt(ownership, f"{damaged}. {DISCARD}", HaltCode.CHECKPOINT_DAMAGED)
             except UnknownSchema as unknown:
                 effects += self._block(ownership, unknown, at)
         return effects
@@ -301,6 +305,7 @@ class Takeovers:
         start = fold.start
         replayed = fold.events - (start.events if start is not None else 0)
         self._replay.events += replayed
+        self.totals.recovered(at.monotonic_s - ownership.since_s, replayed)
         if not any(each.phase is Phase.READING for each in self.owned.values()):
             self.cadence.replayed(self._replay.events, at.monotonic_s - self._replay.since_s)
         logger.info(
@@ -308,6 +313,7 @@ class Takeovers:
             ownership.key, at.monotonic_s - ownership.since_s, fold.aggregates,
             "the log's beginning" if start is None else f"the checkpoint at position {start.position}", replayed, position,
             ownership.term,
+            extra={"partition": str(ownership.key), "offset": position, "term": ownership.term, "events": replayed},
         )  # fmt: skip
         if fold.ignored:
             logger.warning(
@@ -340,9 +346,18 @@ class Takeovers:
                 ownership,
                 f"an event in it is of a schema not known here for {deadline_s:g} s: {unknown}. "
                 "Put its .avsc file, from the deployment that wrote it, into the schema directory and restart",
+                HaltCode.EVENT_SCHEMA_MISSING,
             )
         ownership.on(PhaseEvent.EVENT_SCHEMA_UNKNOWN)
         ownership.fold = None
         ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
-        logger.warning("partition %s waits: %s; put its file into the schema directory", ownership.key, unknown)
+        logger.warning(
+            "partition %s waits: %s; put its file into the schema directory", ownership.key, unknown,
+            extra={**_about(ownership), "code": code_of(unknown)},
+        )  # fmt: skip
         return [StopReading(ownership.key)]
+
+
+def _about(ownership: Ownership) -> dict[str, object]:
+    """What a log line is about."""
+    return {"partition": str(ownership.key), "term": ownership.term}

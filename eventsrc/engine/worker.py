@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eventsrc.codec.catalog import Catalog
+from eventsrc.codes import HaltCode, code_of
 from eventsrc.engine.announcing import Announcements
 from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.cadence import Cadence
@@ -63,8 +64,9 @@ from eventsrc.engine.reporting import report_of
 from eventsrc.engine.snapshots import DISCARD
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
+from eventsrc.engine.totals import Totals
 from eventsrc.engine.transaction import TransactionEvent, TransactionLane, TransactionState
-from eventsrc.errors import SnapshotDamaged
+from eventsrc.errors import SnapshotDamaged, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
 
 logger = logging.getLogger("eventsrc.engine")
@@ -89,12 +91,14 @@ class WorkerEngine:
     has_snapshots: bool = False
     lane: TransactionLane = field(default_factory=TransactionLane)
     taken_back: int = 0
+    totals: Totals = field(default_factory=Totals)
+    _member: bool = False
     _revoking: bool = False
     _stopping: bool = False
     suspicious: bool = False
     overlong_before: Mapping[CommandPlace, int] = field(default_factory=dict)
     """How often deciding a command has taken too long in earlier lives."""
-    _refused_for_good: dict[PartitionKey, str] = field(default_factory=dict)
+    _refused_for_good: dict[PartitionKey, LogRefused] = field(default_factory=dict)
     _announcements: Announcements = field(default_factory=Announcements)
     checkpoints: Checkpoints = field(init=False)
     _pacing: Pacing = field(init=False)
@@ -114,9 +118,17 @@ class WorkerEngine:
             self.topic_ids,
             self.clock_s,
             self.has_snapshots,
+            self.totals,
         )
         self._takeovers = Takeovers(
-            self.pipeline, self.catalog, self.owner, self.topic_ids, self.new_uuid, self._halt, self.checkpoints
+            self.pipeline,
+            self.catalog,
+            self.owner,
+            self.topic_ids,
+            self.new_uuid,
+            self._halt,
+            self.checkpoints,
+            self.totals,
         )
 
     # ---- what the driver may ask
@@ -180,10 +192,13 @@ class WorkerEngine:
             case LoopTurned():
                 return self._turned(at)
             case Assigned():
+                self._member = True
+                self.totals.rebalances += 1
                 return [effect for key in happened.partitions for effect in self._assigned(key, at)]
             case Revoking():
                 return self._hold()
             case Revoked() | Lost():
+                self._member = self._member and not isinstance(happened, Lost)
                 return self._leave(happened.partitions, at)
             case StableOffsetFetched():
                 return self._takeovers.fenced_off(happened, at) + self._advance(at)
@@ -191,7 +206,7 @@ class WorkerEngine:
                 ownership = self._takeovers.current_attempt(happened.partition, happened.attempt)
                 if ownership is None or ownership.phase in (Phase.OPEN, Phase.WAITING) or ownership.went_on:
                     return []
-                return self._halt(ownership, happened.reason)
+                return self._halt(ownership, happened.reason, happened.code)
             case LogRefused():
                 return self._refused(happened)
             case TransactionAborted():
@@ -220,9 +235,9 @@ class WorkerEngine:
                 self._stopping = True
                 return self._advance(at)
 
-    def report(self, at: Instant) -> WorkerReport:
-        """What there is to say of this worker now."""
-        of = self.checkpoints
+    def report(self, at: Instant, ends: Mapping[PartitionKey, int] | None = None) -> WorkerReport:
+        """What there is to say of this worker now. `ends`: of commands topics, as far as they are known."""
+        of, ends = self.checkpoints, ends or {}
         return WorkerReport(
             self.owner.instance,
             at.wall_us,
@@ -230,7 +245,15 @@ class WorkerEngine:
             self.pipeline.settings.recovery_time_objective,
             of.problem if of.enabled else of.why_not(),
             of.failing_since_us,
-            tuple(report_of(each, of.lineages.get(key), of.cadence, at) for key, each in sorted(self.owned.items())),
+            tuple(
+                report_of(each, of.lineages.get(key), of.cadence, at, ends.get(key))
+                for key, each in sorted(self.owned.items())
+            ),
+            self.pipeline.name,
+            self._member,
+            self._stopping,
+            self.pipeline.settings.max_poll_interval,
+            self.totals.report(),
         )
 
     # ---- commands
@@ -253,7 +276,7 @@ class WorkerEngine:
                 taken = decider.run(records, self.clock_s, deadline_s)
             except SnapshotDamaged as damaged:
                 decider.take_back()
-                effects += self._halt(ownership, f"{damaged}. {DISCARD}")
+                effects += self._halt(ownership, f"{damaged}. {DISCARD}", HaltCode.CHECKPOINT_DAMAGED)
                 continue
             if partition.waiting_for is not None:
                 effects += self._wait_for_schema(ownership, at)
@@ -262,6 +285,7 @@ class WorkerEngine:
         for section in batch.sections.values():
             partition = self._partition(section)
             section.applied = partition.counts.applied
+            section.counts_after = partition.counts.copy()
             section.note = write_note(
                 self.owner, partition.term, partition.counts, self.topic_ids[partition.key.aggregate]
             )
@@ -282,6 +306,7 @@ class WorkerEngine:
                 "put its file into the schema directory; after %g s it goes to the dead-letter topic",
                 ownership.key, waiting.offset, int.from_bytes(waiting.fingerprint, "little"),
                 self.pipeline.settings.unknown_schema_deadline,
+                extra={"partition": str(ownership.key), "offset": waiting.offset, "code": code_of(UnknownSchema)},
             )  # fmt: skip
         ownership.on(PhaseEvent.COMMAND_SCHEMA_UNKNOWN)
         ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
@@ -301,15 +326,17 @@ class WorkerEngine:
         if batch is None:
             return []
         self.lane.send(batch)
+        self.totals.sent(at.monotonic_s)
         return [Commit(batch)]
 
     def _committed(self, committed: TransactionCommitted, at: Instant) -> list[Effect]:
         batch = committed.batch
         self.lane.decided(batch, producer_usable=not committed.producer_suspect)
         self._pacing.committed(batch)
+        self.totals.transaction_committed(batch, at.monotonic_s)
         effects: list[Effect] = []
         if committed.producer_suspect:
-            effects.append(ReplaceProducer("a late copy of its last commit request may still reach the broker"))
+            effects.append(self._replace_producer("a late copy of its last commit request may still reach the broker"))
         if batch.kind is BatchKind.BARRIERS:
             for section in () if self._stopping else batch.sections.values():
                 effects += self._takeovers.claimed(section, committed, at)
@@ -336,15 +363,17 @@ class WorkerEngine:
                 ownership,
                 f"an event was written at offset {offset} after one at {before}: the events topic was deleted and made "
                 "anew under a running worker. Stop the workers; restore the topic, or start under another pipeline name",
+                HaltCode.TOPIC_RECREATED,
             )
         return []
 
     def _aborted(self, aborted: TransactionAborted, at: Instant) -> list[Effect]:
         self.lane.decided(aborted.batch, producer_usable=aborted.producer_usable)
+        self.totals.aborted += 1
         logger.info("a transaction was aborted and will be repeated: %s", aborted.cause)
         effects = self._take_back_all(aborted.batch)
         if not aborted.producer_usable:
-            effects.append(ReplaceProducer(aborted.cause))
+            effects.append(self._replace_producer(aborted.cause))
         for ownership in self._takeovers.claimants(aborted.batch):
             ownership.on(PhaseEvent.BARRIER_ABORTED)
             effects.append(self._takeovers.restart(ownership, at))
@@ -354,14 +383,17 @@ class WorkerEngine:
     def _in_doubt(self, doubt: TransactionInDoubt, at: Instant) -> list[Effect]:
         """Nothing is guessed: every partition in it loses its memory and is taken over anew."""
         self.lane.decided(doubt.batch, producer_usable=False)
+        self.totals.in_doubt += 1
         logger.warning(
             "the outcome of a transaction is not known; its partitions are rebuilt from the log: %s", doubt.cause
         )
         if doubt.timed_out:
             self._pacing.timed_out(doubt.batch)
         effects = self._drop_ahead()
-        effects.append(ReplaceProducer(doubt.cause))
+        effects.append(self._replace_producer(doubt.cause))
         for ownership in self._takeovers.claimants(doubt.batch) or self._concerned(doubt.batch):
+            if ownership.partition is not None:
+                ownership.since_s = at.monotonic_s  # it was open: from here on it is being recovered
             ownership.on(PhaseEvent.IN_DOUBT)
             self.checkpoints.left(ownership.key)
             effects += [Pause(ownership.key), self._takeovers.restart(ownership, at)]
@@ -373,6 +405,7 @@ class WorkerEngine:
         the log was truncated meanwhile. A new takeover shows which, and halts where it is the log."""
         ownership = self.owned[key]
         effects = self._drop_ahead()
+        ownership.since_s = at.monotonic_s
         ownership.on(PhaseEvent.CLAIM_REFUSED)
         self.checkpoints.left(key)
         return [*effects, Pause(key), self._takeovers.restart(ownership, at)]
@@ -413,14 +446,16 @@ class WorkerEngine:
 
     def _assigned(self, key: PartitionKey, at: Instant) -> list[Effect]:
         asked = self._takeovers.take_over(key, at)
-        reason = self._refused_for_good.get(key)
-        return [asked] if reason is None else self._halt(self.owned[key], reason)
+        refused = self._refused_for_good.get(key)
+        return [asked] if refused is None else self._halt(self.owned[key], refused.reason, refused.code)
 
     def _refused(self, refused: LogRefused) -> list[Effect]:
         if refused.for_good:  # also for a partition that is not ours now: it would be the same log if it came to us
-            self._refused_for_good[refused.partition] = refused.reason
+            self._refused_for_good[refused.partition] = refused
         ownership = self.owned.get(refused.partition)
-        return [] if ownership is None or ownership.phase is Phase.HALTED else self._halt(ownership, refused.reason)
+        if ownership is None or ownership.phase is Phase.HALTED:
+            return []
+        return self._halt(ownership, refused.reason, refused.code)
 
     def _hold(self) -> list[Effect]:
         """Before partitions are given up: no new transaction, the batch ahead is dropped, the open one is decided."""
@@ -463,7 +498,10 @@ class WorkerEngine:
                 words = f"recovery has read nothing for {stalled_s:.0f} s before its own barrier at offset {ownership.term},"
                 effects.append(FindBlocker(ownership.key, ownership.attempt, words))
             else:
-                logger.warning("partition %s is %s for %.0f s", ownership.key, ownership.phase.value, stalled_s)
+                logger.warning(
+                    "partition %s is %s for %.0f s", ownership.key, ownership.phase.value, stalled_s,
+                    extra={"partition": str(ownership.key)},
+                )  # fmt: skip
         self._announcements.waiting_letters(at)
         self._announcements.progress(self.owned.values(), at)
         effects += self._takeovers.waited_for_snapshot(at)
@@ -505,19 +543,24 @@ class WorkerEngine:
         partition.waiting_for = None
         return [Open(ownership.key, partition.reopened())]
 
-    def _halt(self, ownership: Ownership, reason: str) -> list[Effect]:
+    def _halt(self, ownership: Ownership, reason: str, code: str) -> list[Effect]:
         """Stop this partition loudly. What it decided and did not commit goes back; nothing more is written for it."""
         effects = self._drop_ahead()
         effects = [effect for effect in effects if not (isinstance(effect, Open) and effect.partition == ownership.key)]
         if ownership.fold is not None:
             effects.append(StopReading(ownership.key))
         ownership.on(PhaseEvent.HALT)
-        ownership.reason = reason
+        ownership.reason, ownership.code = reason, code
+        self.totals.halts += 1
         self.checkpoints.left(ownership.key)
         ownership.begin_again(0, ownership.progress_s)  # of no attempt: whatever is still answered is too late
-        return [*effects, Pause(ownership.key), Halt(ownership.key, reason)]
+        return [*effects, Pause(ownership.key), Halt(ownership.key, reason, code)]
 
     # ---- small things
+
+    def _replace_producer(self, reason: str) -> ReplaceProducer:
+        self.totals.producers_replaced += 1
+        return ReplaceProducer(reason)
 
     @staticmethod
     def _partition(section: Section) -> Partition:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eventsrc.codes import MistakeGroup
 from eventsrc.model import names
 from eventsrc.model.given import Aggregate
 from eventsrc.model.message import MessageType
@@ -33,30 +34,34 @@ def checked_name(cls: type, name: Any, known: Declarations, mistakes: Mistakes) 
     if not isinstance(topic_name, str) or not names.is_kebab_name(topic_name):
         told = f"the class name becomes {topic_name!r}" if name is None else f"name={name!r}"
         problem = f"{told}, which does not fit a topic's name: small letters, digits and hyphens, a letter first."
-        mistakes.add(None, problem, "write", '@pipeline.aggregate(name="account")')
+        mistakes.add(MistakeGroup.CLASS, None, problem, "write", '@pipeline.aggregate(name="account")')
         return ""
     longest = names.commands_topic(known.pipeline, topic_name)
     if len(longest) > names.MAX_TOPIC_LENGTH:
         problem = f"the topic {longest[:40]}... has {len(longest)} characters: Kafka takes {names.MAX_TOPIC_LENGTH}."
-        mistakes.add(None, problem, "write", '@pipeline.aggregate(name="something-shorter")')
+        mistakes.add(MistakeGroup.CLASS, None, problem, "write", '@pipeline.aggregate(name="something-shorter")')
     other = known.aggregates.get(topic_name)
     if other is not None:
         mistakes.add(
+            MistakeGroup.CLASS,
             None,
             f"{other.__module__}.{other.__qualname__} has the topic name {topic_name!r} already.",
             "write",
             '@pipeline.aggregate(name="another-name")',
         )
     if not names.is_avro_name(cls.__name__):
-        mistakes.add(None, "the class name is not ASCII, as Avro wants.", "rename", "the class")
+        mistakes.add(MistakeGroup.CLASS, None, "the class name is not ASCII, as Avro wants.", "rename", "the class")
     return topic_name
 
 
 def check_options(version: Any, deduplicate: Any, mistakes: Mistakes) -> None:
     if type(version) is not int or version < 1:
-        mistakes.add(None, f"version={version!r} is not a whole number from 1 on.", "write", "version=1")
+        mistakes.add(
+            MistakeGroup.CLASS, None, f"version={version!r} is not a whole number from 1 on.", "write", "version=1"
+        )
     if type(deduplicate) is not int or not 1 <= deduplicate <= MAX_DEDUPLICATE:
         mistakes.add(
+            MistakeGroup.CLASS,
             None,
             f"deduplicate={deduplicate!r} is not a number of commands from 1 to {MAX_DEDUPLICATE:,}.",
             "write",
@@ -70,6 +75,7 @@ def check_bases(cls: type, mistakes: Mistakes) -> None:
             continue
         if issubclass(base, Aggregate):
             mistakes.add(
+                MistakeGroup.CLASS,
                 None,
                 f"inherits from the aggregate {base.__name__}: their histories would be one or two, depending on whom "
                 "you ask.",
@@ -79,6 +85,7 @@ def check_bases(cls: type, mistakes: Mistakes) -> None:
             return
         if dataclasses.is_dataclass(base) or "__slots__" not in vars(base):
             mistakes.add(
+                MistakeGroup.CLASS,
                 None,
                 f"inherits from {base.__name__}, which may hold state that is in no schema.",
                 "write",
@@ -90,9 +97,11 @@ def check_given(cls: type, mistakes: Mistakes) -> None:
     """A field of these names is refused with the fields; a method or property would hide what is given."""
     for name in ("id", "sequence"):
         if name in vars(cls) and name not in own_annotations(cls):
-            mistakes.add(name, f"self.{name} is given, and this would hide it.", "rename", "it")
+            mistakes.add(MistakeGroup.METHOD, name, f"self.{name} is given, and this would hide it.", "rename", "it")
     for name in sorted(getattr(cls, "__abstractmethods__", ())):
-        mistakes.add(name, "is abstract: no instance could be made.", "write", f"the body of {name}")
+        mistakes.add(
+            MistakeGroup.METHOD, name, "is abstract: no instance could be made.", "write", f"the body of {name}"
+        )
 
 
 def check_methods(cls: type, methods: list[Method], known: Declarations, mistakes: Mistakes) -> dict[str, list[Method]]:
@@ -109,7 +118,7 @@ def check_methods(cls: type, methods: list[Method], known: Declarations, mistake
     for method in by_role["compensate"]:
         if method.takes in known.events and method.takes not in applied:
             problem = f"compensates `{method.takes.__name__}`, which no @apply method takes: it never happens here."
-            mistakes.add(method.name, problem, "add", _applier(method.takes))
+            mistakes.add(MistakeGroup.METHOD, method.name, problem, "add", _applier(method.takes))
     if not mistakes:
         _check_complete(by_role, mistakes)
         _check_names(cls, by_role, known, mistakes)
@@ -119,6 +128,7 @@ def check_methods(cls: type, methods: list[Method], known: Declarations, mistake
 def _check_complete(by_role: Mapping[str, list[Method]], mistakes: Mistakes) -> None:
     if not by_role["handle"]:
         mistakes.add(
+            MistakeGroup.CLASS,
             None,
             "has no @handle method: no command could ever be sent to it.",
             "add",
@@ -126,6 +136,7 @@ def _check_complete(by_role: Mapping[str, list[Method]], mistakes: Mistakes) -> 
         )
     if not by_role["apply"]:
         mistakes.add(
+            MistakeGroup.CLASS,
             None,
             "has no @apply method: nothing could ever happen to it.",
             "add",
@@ -143,7 +154,13 @@ def _check_names(cls: type, by_role: Mapping[str, list[Method]], known: Declarat
             other = taken.setdefault(name, owner)
             if other is not owner:
                 problem = f"takes {owner}, whose name or alias {name!r} is that of {other} already."
-                mistakes.add(method.name, problem, "write", f'@pipeline.{message.kind}(name="...") with another name')
+                mistakes.add(
+                    MistakeGroup.METHOD,
+                    method.name,
+                    problem,
+                    "write",
+                    f'@pipeline.{message.kind}(name="...") with another name',
+                )
 
 
 def _check_one_each(methods: Iterable[Method], mistakes: Mistakes) -> None:
@@ -153,6 +170,7 @@ def _check_one_each(methods: Iterable[Method], mistakes: Mistakes) -> None:
         if other is not method:
             verb = {"handle": "handles", "apply": "applies", "compensate": "compensates"}[method.role]
             mistakes.add(
+                MistakeGroup.METHOD,
                 method.name,
                 f"{verb} `{method.takes.__name__}`, which {other.name} {verb} already.",
                 "merge",
@@ -173,7 +191,7 @@ def _check_declared(method: Method, kind: str, known: Declarations, mistakes: Mi
     else:
         problem = f"takes `{name}`, which is not declared as {article[kind]} of pipeline {known.pipeline!r}."
         mend = ("write", f"@pipeline.{kind}\nclass {name}: ...")
-    mistakes.add(method.name, problem, *mend)
+    mistakes.add(MistakeGroup.METHOD, method.name, problem, *mend)
 
 
 def _check_returns(method: Method, applied: set[type], known: Declarations, mistakes: Mistakes) -> None:
@@ -183,11 +201,17 @@ def _check_returns(method: Method, applied: set[type], known: Declarations, mist
         verb = "handles" if method.role == "handle" else "compensates"
         does = f"{verb} `{method.takes.__name__}`, but returns `{event.__name__}`"
         if event in known.events:
-            mistakes.add(method.name, f"{does}, which no @apply method takes.", "add", _applier(event))
+            mistakes.add(
+                MistakeGroup.METHOD, method.name, f"{does}, which no @apply method takes.", "add", _applier(event)
+            )
         else:
             kind = "is a command" if event in known.commands else "is not declared as an event"
             mistakes.add(
-                method.name, f"{does}, which {kind}.", "write", f"@pipeline.event\nclass {event.__name__}: ..."
+                MistakeGroup.METHOD,
+                method.name,
+                f"{does}, which {kind}.",
+                "write",
+                f"@pipeline.event\nclass {event.__name__}: ...",
             )
 
 

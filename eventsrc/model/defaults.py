@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from eventsrc.codes import MistakeGroup
 from eventsrc.model import names
 from eventsrc.model.mistakes import Mistakes
 from eventsrc.model.spelling import described, shown
@@ -58,6 +59,7 @@ def read_default(written: WrittenField, kind: Kind, field_type: FieldType, mista
     if default is MISSING and factory is None:
         if kind == "aggregate":
             mistakes.add(
+                MistakeGroup.DEFAULT,
                 name,
                 "has no default, which it needs before the first event is applied.",
                 "write",
@@ -71,7 +73,13 @@ def read_default(written: WrittenField, kind: Kind, field_type: FieldType, mista
         return None
     bad_aliases = [alias for alias in aliases if not names.is_avro_name(alias)]
     if bad_aliases:
-        mistakes.add(name, f"the alias {bad_aliases[0]!r} is no Avro name.", "write", "it with a-z, A-Z, 0-9 and _")
+        mistakes.add(
+            MistakeGroup.FIELD,
+            name,
+            f"the alias {bad_aliases[0]!r} is no Avro name.",
+            "write",
+            "it with a-z, A-Z, 0-9 and _",
+        )
         return None
     return Field(name, field_type, default, factory, aliases)
 
@@ -79,15 +87,29 @@ def read_default(written: WrittenField, kind: Kind, field_type: FieldType, mista
 def _plain_field(field: dataclasses.Field[Any], name: str, mistakes: Mistakes) -> bool:
     if not field.init:
         mistakes.add(
-            name, "init=False: what the constructor does not take, the log cannot bring back.", "leave", "init out"
+            MistakeGroup.DEFAULT,
+            name,
+            "init=False: what the constructor does not take, the log cannot bring back.",
+            "leave",
+            "init out",
         )
         return False
     if field.kw_only is True:
-        mistakes.add(name, "kw_only=True is not used: fields are given by position.", "leave", "kw_only out")
+        mistakes.add(
+            MistakeGroup.DEFAULT,
+            name,
+            "kw_only=True is not used: fields are given by position.",
+            "leave",
+            "kw_only out",
+        )
         return False
     if isinstance(field.metadata.get("aliases", ()), str):
         mistakes.add(
-            name, "aliases is a str.", "write", f'field(metadata={{"aliases": ["{field.metadata["aliases"]}"]}})'
+            MistakeGroup.DEFAULT,
+            name,
+            "aliases is a str.",
+            "write",
+            f'field(metadata={{"aliases": ["{field.metadata["aliases"]}"]}})',
         )
         return False
     return True
@@ -97,6 +119,7 @@ def _factory_fits(written: WrittenField, factory: Any, field_type: FieldType, mi
     allowed = factory in (list, dict, set) or (isinstance(factory, type) and dataclasses.is_dataclass(factory))
     if not allowed:
         mistakes.add(
+            MistakeGroup.DEFAULT,
             written.name,
             "a default_factory is list, dict, set or a nested class: a schema cannot hold other code.",
             "write",
@@ -107,6 +130,7 @@ def _factory_fits(written: WrittenField, factory: Any, field_type: FieldType, mi
         made = factory()
     except TypeError:
         mistakes.add(
+            MistakeGroup.DEFAULT,
             written.name,
             f"default_factory={factory.__name__}, but {factory.__name__} has fields without a default.",
             "give",
@@ -116,6 +140,7 @@ def _factory_fits(written: WrittenField, factory: Any, field_type: FieldType, mi
     reason = misfit(field_type, made)
     if reason is not None:
         mistakes.add(
+            MistakeGroup.DEFAULT,
             written.name,
             f"default_factory={factory.__name__} does not make a {described(field_type)}: {made!r} {reason}.",
             "write",
@@ -129,6 +154,7 @@ def _default_fits(written: WrittenField, default: Any, kind: Kind, field_type: F
     name, text = written.name, mistakes.written_annotation(written.name, shown(written.annotation))
     if type(default).__name__ == "FieldInfo":
         mistakes.add(
+            MistakeGroup.DEFAULT,
             name,
             "pydantic's Field() stands as the default, and would be its value.",
             "write",
@@ -140,6 +166,7 @@ def _default_fits(written: WrittenField, default: Any, kind: Kind, field_type: F
         factory = type(default).__name__
         note = "" if not default or dataclasses.is_dataclass(default) else "   # and fill it in an @apply method"
         mistakes.add(
+            MistakeGroup.DEFAULT,
             name,
             f"the default {default!r} would be shared by {shared}.",
             "write",
@@ -149,7 +176,11 @@ def _default_fits(written: WrittenField, default: Any, kind: Kind, field_type: F
     reason = misfit(field_type, default)
     if reason is not None:
         mistakes.add(
-            name, f"the default {default!r} {reason}.", "write", f"{name}: {text} = {_default_for(field_type)}"
+            MistakeGroup.DEFAULT,
+            name,
+            f"the default {default!r} {reason}.",
+            "write",
+            f"{name}: {text} = {_default_for(field_type)}",
         )
         return False
     return True

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_origin
 
+from eventsrc.codes import MistakeGroup
 from eventsrc.model import names
 from eventsrc.model.annotations import TypeReader
 from eventsrc.model.defaults import Kind, WrittenField, read_default
@@ -66,6 +67,7 @@ def read_fields(cls: type, kind: Kind, scope: Scope, mistakes: Mistakes) -> Decl
             optional_since = optional_since or field.name
         elif optional_since is not None:
             mistakes.add(
+                MistakeGroup.FIELD,
                 field.name,
                 f"has no default, but follows {optional_since}, which has one.",
                 "move",
@@ -99,11 +101,21 @@ def _is_class_variable(annotation: Any) -> bool:
 def _name_allowed(written: WrittenField, kind: Kind, mistakes: Mistakes) -> bool:
     name = written.name
     if name in RESERVED:
-        mistakes.add(name, f"the field name {name} is reserved: {RESERVED[name]}.", "rename", _renamed(name, kind))
+        mistakes.add(
+            MistakeGroup.FIELD,
+            name,
+            f"the field name {name} is reserved: {RESERVED[name]}.",
+            "rename",
+            _renamed(name, kind),
+        )
     elif name.startswith("_eventsrc"):
-        mistakes.add(name, "names that begin with _eventsrc are the framework's own.", "rename", "the field")
+        mistakes.add(
+            MistakeGroup.FIELD, name, "names that begin with _eventsrc are the framework's own.", "rename", "the field"
+        )
     elif not names.is_avro_name(name):
-        mistakes.add(name, "the name is not ASCII, as Avro wants.", "rename", "it with a-z, A-Z, 0-9 and _")
+        mistakes.add(
+            MistakeGroup.FIELD, name, "the name is not ASCII, as Avro wants.", "rename", "it with a-z, A-Z, 0-9 and _"
+        )
     else:
         return True
     return False
@@ -124,6 +136,7 @@ def _read_type(
         annotation = scope.of(written.owner).resolve(written.annotation, vars(written.owner))
     except Exception as error:  # noqa: BLE001 - evaluating somebody's annotation may raise anything
         mistakes.add(
+            MistakeGroup.TYPE,
             written.name,
             unresolved(written.annotation, error),
             "declare",
@@ -132,13 +145,15 @@ def _read_type(
         return None, None
     if isinstance(annotation, dataclasses.InitVar) or annotation is dataclasses.KW_ONLY:
         name = type(annotation).__name__ if isinstance(annotation, dataclasses.InitVar) else "KW_ONLY"
-        mistakes.add(written.name, f"{name} is not used: fields are given by position.", "leave", "it out")
+        mistakes.add(
+            MistakeGroup.FIELD, written.name, f"{name} is not used: fields are given by position.", "leave", "it out"
+        )
         return None, None
     try:
         return annotation, reader.read(annotation)
     except Unreadable as error:
         code = error.instead if error.verb else f"{error.member or written.name}: {error.instead}"
-        mistakes.add(written.name, error.problem, error.verb or "write", code)
+        mistakes.add(MistakeGroup.TYPE, written.name, error.problem, error.verb or "write", code)
         return None, None
 
 
@@ -148,7 +163,13 @@ def _check_aliases(fields: list[Field], mistakes: Mistakes) -> None:
         for alias in field.aliases:
             owner = taken.setdefault(alias, field.name)
             if owner != field.name or alias == field.name:
-                mistakes.add(field.name, f"the alias {alias!r} is a name of {owner} already.", "leave", "it out")
+                mistakes.add(
+                    MistakeGroup.FIELD,
+                    field.name,
+                    f"the alias {alias!r} is a name of {owner} already.",
+                    "leave",
+                    "it out",
+                )
 
 
 def _check_unannotated(cls: type, mistakes: Mistakes) -> None:
@@ -161,6 +182,7 @@ def _check_unannotated(cls: type, mistakes: Mistakes) -> None:
         if isinstance(value, staticmethod | classmethod | property):
             continue
         mistakes.add(
+            MistakeGroup.FIELD,
             name,
             "has a value but no type, so it is no field.",
             "write",

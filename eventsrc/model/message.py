@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
+from eventsrc.codes import MistakeGroup
 from eventsrc.model import names
 from eventsrc.model.fields import read_fields
 from eventsrc.model.mistakes import Mistakes
@@ -101,17 +102,24 @@ def check_shape(cls: type, kind: str, mistakes: Mistakes) -> None:
     made_by_dataclass = "__dataclass_fields__" in vars(cls)
     for method, reason in _REFUSED_METHODS.items():
         if method in vars(cls) and not (made_by_dataclass and method in _MADE_BY_DATACLASS):
-            mistakes.add(method, f"{reason}.", "leave", "it out")
+            mistakes.add(MistakeGroup.CLASS, method, f"{reason}.", "leave", "it out")
     parameters: Any = vars(cls).get("__dataclass_params__")
     if parameters is not None and (parameters.frozen or not parameters.init):
         what = "frozen=True" if parameters.frozen else "init=False"
-        mistakes.add(None, f"@dataclass({what}) stands below @pipeline.{kind}.", "write", f"@pipeline.{kind} alone")
+        mistakes.add(
+            MistakeGroup.CLASS,
+            None,
+            f"@dataclass({what}) stands below @pipeline.{kind}.",
+            "write",
+            f"@pipeline.{kind} alone",
+        )
     plain: Any = object
     for base in cls.__bases__:
         made_by: Any = base
         foreign = made_by.__init__ is not plain.__init__ or made_by.__new__ is not plain.__new__
         if foreign and not dataclasses.is_dataclass(base):
             mistakes.add(
+                MistakeGroup.CLASS,
                 None,
                 f"inherits from {base.__name__}, which constructs its instances itself.",
                 "write",
@@ -124,17 +132,29 @@ _MADE_BY_DATACLASS = ("__init__", "__slots__", "__setattr__", "__getstate__", "_
 
 def _check_name(cls: type, name: Any, aliases: Any, mistakes: Mistakes) -> None:
     if name is not None and not (isinstance(name, str) and names.is_avro_name(name)):
-        mistakes.add(None, f"name={name!r} is no Avro name.", "write", f'name="{cls.__name__}"')
+        mistakes.add(MistakeGroup.CLASS, None, f"name={name!r} is no Avro name.", "write", f'name="{cls.__name__}"')
     elif name is None and not names.is_avro_name(cls.__name__):
-        mistakes.add(None, "the class name is not ASCII, as Avro wants.", "write", 'an ASCII class name, or name="..."')
+        mistakes.add(
+            MistakeGroup.CLASS,
+            None,
+            "the class name is not ASCII, as Avro wants.",
+            "write",
+            'an ASCII class name, or name="..."',
+        )
     if isinstance(aliases, str):
-        mistakes.add(None, "aliases is a str.", "write", f'aliases=["{aliases}"]')
+        mistakes.add(MistakeGroup.CLASS, None, "aliases is a str.", "write", f'aliases=["{aliases}"]')
         return
     for alias in aliases:
         if not (isinstance(alias, str) and names.is_avro_name(alias)):
-            mistakes.add(None, f"the alias {alias!r} is no Avro name.", "write", "it with a-z, A-Z, 0-9 and _")
+            mistakes.add(
+                MistakeGroup.CLASS,
+                None,
+                f"the alias {alias!r} is no Avro name.",
+                "write",
+                "it with a-z, A-Z, 0-9 and _",
+            )
         elif alias == (name or cls.__name__):
-            mistakes.add(None, f"the alias {alias!r} is the name itself.", "leave", "it out")
+            mistakes.add(MistakeGroup.CLASS, None, f"the alias {alias!r} is the name itself.", "leave", "it out")
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
+from eventsrc.codes import MistakeGroup
 from eventsrc.model.marks import Misused, Role, roles_of
 from eventsrc.model.mistakes import Mistakes
 from eventsrc.model.scope import Scope, unresolved
@@ -50,7 +51,7 @@ def _marked(cls: type, mistakes: Mistakes) -> Iterator[tuple[str, types.Function
             mend = (
                 ("write", f"@{thing.role}\ndef {name}(self, ...)") if thing.line is None else ("rename", "one of them")
             )
-            mistakes.add(name, thing.problem, *mend, line=thing.line)
+            mistakes.add(MistakeGroup.METHOD, name, thing.problem, *mend, line=thing.line)
             continue
         inner = thing.__func__ if isinstance(thing, staticmethod | classmethod) else thing
         roles = roles_of(inner) if isinstance(inner, types.FunctionType) else ()
@@ -58,10 +59,18 @@ def _marked(cls: type, mistakes: Mistakes) -> Iterator[tuple[str, types.Function
             continue
         if inner is not thing:
             kind = type(thing).__name__
-            mistakes.add(name, f"is a {kind}: it has no aggregate to work on.", "leave", f"@{kind} out")
+            mistakes.add(
+                MistakeGroup.METHOD, name, f"is a {kind}: it has no aggregate to work on.", "leave", f"@{kind} out"
+            )
         elif len(roles) > 1:
             decorators = " and ".join(f"@{role}" for role in roles)
-            mistakes.add(name, f"carries {decorators}: a method has one part to play.", "write", "a method for each")
+            mistakes.add(
+                MistakeGroup.METHOD,
+                name,
+                f"carries {decorators}: a method has one part to play.",
+                "write",
+                "a method for each",
+            )
         else:
             yield name, inner, roles[0]
 
@@ -78,7 +87,9 @@ def _read_method(
     if annotation is inspect.Parameter.empty:
         rest = f", {parameters[2].name}" if len(parameters) == 3 else ""
         name_it = f"def {name}(self, {parameters[1].name}: SomeClass{rest})"
-        mistakes.add(name, f"{parameters[1].name} has no type, so no {takes} leads here.", "write", name_it)
+        mistakes.add(
+            MistakeGroup.METHOD, name, f"{parameters[1].name} has no type, so no {takes} leads here.", "write", name_it
+        )
         return None
     method_scope = Scope(function.__globals__, scope.function)
     message = _resolved(name, annotation, method_scope, mistakes)
@@ -87,6 +98,7 @@ def _read_method(
         return None
     if not isinstance(message, type) or get_origin(message) is not None:
         mistakes.add(
+            MistakeGroup.METHOD,
             name,
             f"{parameters[1].name} is `{shown(annotation)}`, which is not one class.",
             "write",
@@ -101,6 +113,7 @@ def _read_method(
 def _runs_at_once(name: str, function: types.FunctionType, role: Role, mistakes: Mistakes) -> bool:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         mistakes.add(
+            MistakeGroup.METHOD,
             name,
             "is async: deciding and applying take no time of their own, and a replay cannot wait.",
             "write",
@@ -109,6 +122,7 @@ def _runs_at_once(name: str, function: types.FunctionType, role: Role, mistakes:
         return False
     if role == "apply" and inspect.isgeneratorfunction(function):
         mistakes.add(
+            MistakeGroup.METHOD,
             name,
             "has a yield: calling it would only make a generator, and change nothing.",
             "write",
@@ -128,11 +142,11 @@ def _positional(
     if odd:
         stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
         text = stars.get(odd[0].kind, "keyword-only ") + odd[0].name
-        mistakes.add(name, f"has {text}: everything is given by position.", "write", mend)
+        mistakes.add(MistakeGroup.METHOD, name, f"has {text}: everything is given by position.", "write", mend)
         return None
     if len(parameters) not in (2, 3):
         count = "1 parameter" if len(parameters) == 1 else f"{len(parameters)} parameters"
-        mistakes.add(name, f"has {count}: a method under @{role} has 2 or 3.", "write", mend)
+        mistakes.add(MistakeGroup.METHOD, name, f"has {count}: a method under @{role} has 2 or 3.", "write", mend)
         return None
     return parameters
 
@@ -143,7 +157,7 @@ def _resolved(name: str, annotation: Any, scope: Scope, mistakes: Mistakes) -> A
         return scope.resolve(annotation)
     except Exception as error:  # noqa: BLE001 - evaluating somebody's annotation may raise anything
         mend = "it, or import it, above this class and outside `if TYPE_CHECKING:`"
-        mistakes.add(name, unresolved(annotation, error), "declare", mend)
+        mistakes.add(MistakeGroup.METHOD, name, unresolved(annotation, error), "declare", mend)
         return None
 
 
@@ -162,6 +176,7 @@ def _returned(
     if role == "apply":
         if found or odd:
             mistakes.add(
+                MistakeGroup.METHOD,
                 name,
                 f"returns `{shown(annotation)}`: an @apply method only changes the state.",
                 "write",
@@ -171,6 +186,7 @@ def _returned(
         return ()
     if odd:
         mistakes.add(
+            MistakeGroup.METHOD,
             name,
             f"returns `{shown(annotation)}`, which does not say which events.",
             "write",

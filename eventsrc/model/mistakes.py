@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
+from eventsrc.codes import MistakeGroup
 from eventsrc.errors import DeclarationError
 
 
@@ -21,6 +22,7 @@ class Mistake:
     """`member` is None for the class itself. `problem` is a sentence; `mend` begins with a verb (`write`, `add`), and
     its code follows in `code`, any number of lines."""
 
+    group: MistakeGroup
     member: str | None
     problem: str
     mend: str
@@ -40,8 +42,16 @@ class Mistakes:
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def add(self, member: str | None, problem: str, mend: str, code: str = "", line: int | None = None) -> None:
-        self._found.append(Mistake(member, problem, mend, code, line))
+    def add(
+        self,
+        group: MistakeGroup,
+        member: str | None,
+        problem: str,
+        mend: str,
+        code: str = "",
+        line: int | None = None,
+    ) -> None:
+        self._found.append(Mistake(group, member, problem, mend, code, line))
 
     def written_annotation(self, member: str, resolved: str) -> str:
         """A field's annotation as its author wrote it; `resolved` where the source is not at hand."""
@@ -68,7 +78,8 @@ class Mistakes:
             text += f"\n  {subject} ({place}): {mistake.problem}{_indented(mistake)}"
             name = f"{self._cls.__name__}.{mistake.member}" if mistake.member else self._cls.__name__
             items.append(f"{name} ({place}): {mistake.problem}{_indented(mistake)}")
-        raise DeclarationError(text, items)
+        groups = {mistake.group for mistake in self._found}
+        raise DeclarationError(text, items, groups.pop() if len(groups) == 1 else None)
 
     def _line_of(self, mistake: Mistake) -> int:
         if mistake.line is not None:

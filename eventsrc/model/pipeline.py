@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, overload
 
+from eventsrc.codes import MistakeGroup
 from eventsrc.errors import DeclarationError, InvalidSettings
 from eventsrc.model import names
 from eventsrc.model.aggregate import AggregateType, declare_aggregate
@@ -129,7 +130,11 @@ class Pipeline:
             mistakes = Mistakes(cls, frame)
             article = "a" if was == "command" else "an"
             mistakes.add(
-                None, f"is {article} {was} of this pipeline already.", "keep", "one decorator, or write two classes"
+                MistakeGroup.CLASS,
+                None,
+                f"is {article} {was} of this pipeline already.",
+                "keep",
+                "one decorator, or write two classes",
             )
             mistakes.raise_if_any()
 

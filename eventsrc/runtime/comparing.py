@@ -188,7 +188,7 @@ class _Partition:
             try:
                 recorded = fold.feed(offset, key, value, timestamp_ms)
             except LogInconsistent as error:
-                raise LogInconsistent(f"{place.topic}/{place.partition}: {error}") from error
+                raise LogInconsistent(f"{place.topic}/{place.partition}: {error}", error.code) from error
             if recorded is not None and key is not None:
                 self._check_state(fold, key.rpartition(b"@")[0], recorded.sequence)
         fold.finish()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from eventsrc.codes import HaltCode, see
 from eventsrc.engine.batch import Batch
 from eventsrc.engine.effects import (
     Assigned,
@@ -251,8 +252,8 @@ class Driver:
             if self._producer is None:
                 self._proof = self._ports.membership.metadata()
             self._give_up_on_a_call_that_does_not_return(now_s)
+            self._report_status(now_s)  # before a partition that waits looks again, which it does as often
             self._step(Ticked())
-            self._report_status(now_s)
             if self._engine.proved:
                 self._ports.record.progressed()
 
@@ -269,7 +270,7 @@ class Driver:
         status = self._ports.status
         if status is not None and now_s - self._reported_s >= REPORT_S:
             self._reported_s = now_s
-            status.write(self._engine.report(Instant(self._wall_us(), now_s)))
+            status.write(self._engine.report(Instant(self._wall_us(), now_s), self._ports.membership.ends()))
 
     def _drain_inbox(self) -> None:
         while True:
@@ -336,10 +337,11 @@ class Driver:
                     self._reload_schemas()
                 case FindBlocker(partition, attempt, words):
                     self._find_blocker(partition, attempt, words)
-                case Halt(partition, reason):
+                case Halt(partition, reason, code):
                     logger.error(
-                        "partition %s is halted: %s. Other partitions run on. Next: eventsrc fsck --partition %s",
-                        partition, reason, partition,
+                        "partition %s is halted: %s. Other partitions run on. Next: eventsrc fsck --partition %s; %s",
+                        partition, reason, partition, see(code),
+                        extra={"partition": str(partition), "code": str(code)},
                     )  # fmt: skip
                 case _:
                     assert_never(effect)
@@ -405,7 +407,7 @@ class Driver:
         def find() -> None:
             found = self._describe_blocker(partition)
             if found is not None:
-                self.post(TakeoverRefused(partition, attempt, f"{words} {found}"))
+                self.post(TakeoverRefused(partition, attempt, f"{words} {found}", HaltCode.HANGING_TRANSACTION))
 
         threading.Thread(target=find, name="eventsrc-blocker", daemon=True).start()
 
@@ -433,7 +435,7 @@ class Driver:
 
     def on_partition_error(self, partition: PartitionKey, reason: str) -> None:
         """The commands topic cannot be read on."""
-        self.post(LogRefused(partition, reason))
+        self.post(LogRefused(partition, reason, HaltCode.POSITION_UNREADABLE))
 
     def _guarded(self, happened: Input) -> None:
         if self._dead:

@@ -44,6 +44,7 @@ class PartitionStatus(NamedTuple):
     owner_known_by: str | None
     phase: str | None
     reason: str | None
+    code: str | None
     position: int | None
     lag: int | None
     events_start: int | None
@@ -219,6 +220,7 @@ def _partition(
         owner_known_by=known_by,
         phase=report and report.phase,
         reason=report and report.reason,
+        code=report and report.code,
         position=position,
         lag=lag,
         events_start=events_start,

@@ -134,7 +134,7 @@ class AggregateReader:
             if fold.only is not None:  # past the last stable offset, other ids may be in the middle of a command
                 fold.finish()
         except LogInconsistent as error:
-            raise LogInconsistent(f"{topic}/{partition}: {error}") from error
+            raise LogInconsistent(f"{topic}/{partition}: {error}", error.code) from error
 
     def _as_written(self, aggregate: AggregateType, recorded: Recorded, record: StoredRecord) -> Recorded:
         """The event that was folded may share its containers with the state, which changes them: it is decoded once more."""

@@ -214,7 +214,9 @@ class _Replay:
             try:
                 each.fold.finish()
             except LogInconsistent as error:
-                raise LogInconsistent(f"{each.topic_place.topic}/{each.topic_place.partition}: {error}") from error
+                raise LogInconsistent(
+                    f"{each.topic_place.topic}/{each.topic_place.partition}: {error}", error.code
+                ) from error
         self._check_sequence(partitions)
         return replayed
 
@@ -262,7 +264,7 @@ class _Replay:
             except Misled:
                 self._reader.start(place, left[place].start, left[place].bounds.stable_end)
             except LogInconsistent as error:
-                raise LogInconsistent(f"{place.topic}/{place.partition}: {error}") from error
+                raise LogInconsistent(f"{place.topic}/{place.partition}: {error}", error.code) from error
             if number % _RECORDS_BETWEEN_LOOKS == 0:
                 told.tell()
         told.tell(at_once=True)

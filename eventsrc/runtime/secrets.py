@@ -25,5 +25,11 @@ def mask_address(address: str) -> str:
     return _WORD_PASSWORD.sub(rf"\g<before>{MASK}", masked)
 
 
+def secrets_within(address: str | None) -> list[str]:
+    """The passwords in a database or registry address."""
+    found = [*_URL_PASSWORD.finditer(address or ""), *_WORD_PASSWORD.finditer(address or "")]
+    return [each["password"] for each in found]
+
+
 def mask_settings(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: MASK if is_secret(name) else value for name, value in settings.items()}

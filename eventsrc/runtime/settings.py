@@ -14,13 +14,16 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from eventsrc.adapters.kafka.config import PROTECTED
+from eventsrc.codes import Refusal
 from eventsrc.errors import InvalidSettings, Unreachable
+from eventsrc.runtime.http_address import HttpAddress
 from eventsrc.runtime.running_stack import find_running_stack
-from eventsrc.runtime.secrets import mask_address, mask_settings
+from eventsrc.runtime.secrets import MASK, is_secret, mask_address, mask_settings, secrets_within
 
 _Value = TypeVar("_Value")
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 # The names that other tools already use, honoured after `EVENTSRC_...` of the same source.
 _PLAIN_NAMES = {
@@ -28,6 +31,7 @@ _PLAIN_NAMES = {
     "database_url": "DATABASE_URL",
     "schema_registry_url": "SCHEMA_REGISTRY_URL",
 }
+_CHOICES = {"log_level": LOG_LEVELS, "log_format": LOG_FORMATS}
 _KAFKA_PREFIX = "EVENTSRC_KAFKA_"
 
 _PROTECTED_REASONS = {
@@ -45,7 +49,8 @@ _PROTECTED_REASONS = {
 class Settings:
     """What a worker, a client or a command needs to know about its surroundings.
 
-    Absent addresses are None; `kafka` holds the user's own librdkafka settings. The repr masks secrets.
+    Absent addresses are None; `kafka` holds the user's own librdkafka settings; `http` is `[HOST:]PORT`, where probes and
+    metrics are served, and `http_token` what other machines must bear to read them. The repr masks secrets.
     """
 
     app: str | None = None
@@ -57,6 +62,9 @@ class Settings:
     instance_id: str | None = None
     kafka: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     log_level: str = "info"
+    log_format: str = "text"
+    http: str | None = None
+    http_token: str | None = None
 
     @classmethod
     def resolve(
@@ -96,7 +104,8 @@ class Settings:
         if self.bootstrap_servers is None:
             raise Unreachable(
                 f"no Kafka address is given and no local stack runs in {self.state_dir}: "
-                "start one with `eventsrc dev`, or set KAFKA_BOOTSTRAP_SERVERS"
+                "start one with `eventsrc dev`, or set KAFKA_BOOTSTRAP_SERVERS",
+                Refusal.ADDRESS_MISSING,
             )
         return self.bootstrap_servers
 
@@ -105,14 +114,23 @@ class Settings:
         if self.database_url is None:
             raise Unreachable(
                 f"no Postgres address is given and no local stack runs in {self.state_dir}: "
-                "start one with `eventsrc dev`, or set DATABASE_URL"
+                "start one with `eventsrc dev`, or set DATABASE_URL",
+                Refusal.ADDRESS_MISSING,
             )
         return self.database_url
 
+    @property
+    def secrets(self) -> list[str]:
+        """What must stand in no line that is printed."""
+        found = [value for name, value in self.kafka.items() if is_secret(name)]
+        found += secrets_within(self.database_url) + secrets_within(self.schema_registry_url)
+        return [*found, self.http_token] if self.http_token else found
+
     def in_environment(self) -> dict[str, str]:
         """As the environment gives them to a child process: secrets stay out of the process list. The application and
-        the instance id are not among them."""
-        names = ("bootstrap_servers", "database_url", "schema_registry_url", "state_dir", "schemas_dir", "log_level")
+        the instance id are not among them, nor the address of probes, which is the parent's."""
+        addresses = ("bootstrap_servers", "database_url", "schema_registry_url")
+        names = (*addresses, "state_dir", "schemas_dir", "log_level", "log_format")
         given = {name: getattr(self, name) for name in names}
         return {f"EVENTSRC_{name.upper()}": str(value) for name, value in given.items() if value is not None} | {
             f"{_KAFKA_PREFIX}{name.upper().replace('.', '_')}": value for name, value in self.kafka.items()
@@ -136,6 +154,7 @@ class Settings:
             if isinstance(address := shown[name], str):
                 shown[name] = mask_address(address)
         shown["kafka"] = mask_settings(self.kafka)
+        shown["http_token"] = self.http_token and MASK
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
@@ -156,7 +175,7 @@ def refuse_protected(kafka: Mapping[str, object]) -> None:
     for name in kafka:
         if name in PROTECTED:
             reason = _PROTECTED_REASONS.get(name, "exactly-once processing rests on its value")
-            raise InvalidSettings(f"the Kafka setting {name} cannot be changed: {reason}")
+            raise InvalidSettings(f"the Kafka setting {name} cannot be changed: {reason}", Refusal.SETTING_PROTECTED)
 
 
 def _checked(name: str, value: Any, cwd: Path, source: str) -> Any:
@@ -164,11 +183,23 @@ def _checked(name: str, value: Any, cwd: Path, source: str) -> Any:
         if not isinstance(value, str | Path) or not str(value):
             raise InvalidSettings(f"{source}: {name} must be a path, not {value!r}")
         return cwd / Path(value).expanduser()
+    if name == "http" and type(value) is int:
+        value = str(value)  # a port alone is a number in TOML
     if not isinstance(value, str) or not value.strip():
         raise InvalidSettings(f"{source}: {name} must be text that is not empty")
-    if name == "log_level" and value.lower() not in LOG_LEVELS:
-        raise InvalidSettings(f"{source}: log_level must be one of {_listed(LOG_LEVELS)}, not {value!r}")
-    return value.lower() if name == "log_level" else value
+    if name == "http":
+        _check_http(value, source)
+    choices = _CHOICES.get(name)
+    if choices is not None and value.lower() not in choices:
+        raise InvalidSettings(f"{source}: {name} must be one of {_listed(choices)}, not {value!r}")
+    return value if choices is None else value.lower()
+
+
+def _check_http(value: str, source: str) -> None:
+    try:
+        HttpAddress.parse(value)
+    except InvalidSettings as wrong:
+        raise InvalidSettings(f"{source}: http: {wrong}") from None
 
 
 def _merged_kafka(sources: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:

@@ -23,7 +23,14 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hint
 
 from eventsrc.adapters.local.processes import started_at
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.engine.report import CheckpointReport, PartitionReport, RecoveryProgress, WorkerReport
+from eventsrc.engine.report import (
+    CheckpointReport,
+    HistogramReport,
+    PartitionReport,
+    RecoveryProgress,
+    TotalsReport,
+    WorkerReport,
+)
 
 _Plain = TypeVar("_Plain")
 
@@ -52,6 +59,7 @@ class StatusFile:
         """Replaces what was said before. Never raises: what the disk refuses is logged, once until it takes it again."""
         said = self._process | report._asdict()
         said["partitions"] = [_partition_as_json(each) for each in report.partitions]
+        said["totals"] = _totals_as_json(report.totals)
         try:
             self._replace(json.dumps(said).encode())
             self._failing = False
@@ -130,7 +138,8 @@ def _partition_as_json(report: PartitionReport) -> dict[str, Any]:
 def _as_status(said: dict[str, Any]) -> WorkerStatus:
     pid, started = int(said["pid"]), str(said["started"])
     partitions = tuple(_as_partition(each) for each in said["partitions"])
-    report = _as(WorkerReport, said | {"partitions": partitions})
+    totals = _as_totals(said.get("totals", {}))
+    report = _as(WorkerReport, said | {"partitions": partitions, "totals": totals})
     return WorkerStatus(report, pid, bool(started) and started_at(pid) == started)
 
 
@@ -145,10 +154,27 @@ def _as_partition(said: dict[str, Any]) -> PartitionReport:
     return _as(PartitionReport, said | read)
 
 
+def _totals_as_json(report: TotalsReport) -> dict[str, Any]:
+    said = report._asdict()
+    return said | {name: value._asdict() for name, value in said.items() if isinstance(value, HistogramReport)}
+
+
+def _as_totals(said: dict[str, Any]) -> TotalsReport:
+    read = {name: _as_histogram(value) for name, value in said.items() if isinstance(value, dict) and "bounds" in value}
+    return _as(TotalsReport, said | read)
+
+
+def _as_histogram(said: dict[str, Any]) -> HistogramReport:
+    return _as(HistogramReport, said | {"bounds": tuple(said["bounds"]), "counts": tuple(said["counts"])})
+
+
 def _as(kind: Callable[..., _Plain], said: dict[str, Any]) -> _Plain:
-    """A named tuple of the fields it has; others may stand beside them. Raises KeyError where one is missing, TypeError
-    where a value is of another type than declared."""
-    values = {name: said[name] for name in vars(kind)["_fields"]}
+    """A named tuple of the fields it has; others may stand beside them. Raises KeyError where one is missing that has no
+    default, TypeError where a value is of another type than declared."""
+    defaults = vars(kind)["_field_defaults"]
+    values = {
+        name: said.get(name, defaults[name]) if name in defaults else said[name] for name in vars(kind)["_fields"]
+    }
     for name, declared in _declared(kind).items():
         if not isinstance(values[name], declared):
             raise TypeError(f"{name} is {values[name]!r}")

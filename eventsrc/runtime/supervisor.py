@@ -36,6 +36,14 @@ class Progress(NamedTuple):
     commands_per_s: float | None
 
 
+class SeatSeen(NamedTuple):
+    """A worker's place. `process` is None while none runs; `age_s`: since it was started last."""
+
+    instance: str
+    process: int | None
+    age_s: float
+
+
 class Show(Protocol):
     """Where the supervisor's words go."""
 
@@ -126,6 +134,11 @@ class Supervisor:
             self.show.event(f"{signal.Signals(again.number).name} again: all workers end at once", alarming=True)
             return 128 + again.number
         return self._exit_code()
+
+    def seats(self) -> list[SeatSeen]:
+        """As of now; from any thread."""
+        now_s = self.now_s()
+        return [SeatSeen(name, seat.process, now_s - seat.started_s) for name, seat in self._seats.items()]
 
     @property
     def _over(self) -> bool:

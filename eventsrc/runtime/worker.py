@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from confluent_kafka import murmur2
 
@@ -42,6 +43,7 @@ from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
 from eventsrc.codec.catalog import Catalog
+from eventsrc.codes import HaltCode, code_of, see
 from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
 from eventsrc.engine.effects import LogRefused
 from eventsrc.engine.notes import Owner, TopicIds, check_note_fits
@@ -51,11 +53,17 @@ from eventsrc.errors import Fenced, WorkerError
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.ports import SnapshotStore
+from eventsrc.runtime import logs
 from eventsrc.runtime.driver import Driver, Ports
+from eventsrc.runtime.http_address import HttpAddress
+from eventsrc.runtime.published import Published
 from eventsrc.runtime.restarts import EXIT_FENCED
 from eventsrc.runtime.settings import Settings
 from eventsrc.runtime.snapshot_threads import SnapshotThreads
 from eventsrc.runtime.status_file import StatusFile
+
+if TYPE_CHECKING:
+    from eventsrc.runtime.http_endpoint import HttpEndpoint
 
 logger = logging.getLogger("eventsrc.worker")
 
@@ -77,9 +85,26 @@ def run_worker(pipeline: Pipeline, settings: Settings, slot_lock: int | None = N
     with _signals_set(stopping):
         slot = _slot(settings, pipeline.settings.group_id, slot_lock)
         try:
-            return _Worker(pipeline, settings, slot, stopping).run()
+            logs.bind(pipeline=pipeline.name, instance=slot.instance_id)
+            published = Published(slot.instance_id, StatusFile(slot.directory))
+            with _endpoint(settings, published) as endpoint:
+                return _Worker(pipeline, settings, slot, stopping, published, endpoint).run()
         finally:
             slot.release()
+
+
+@contextmanager
+def _endpoint(settings: Settings, published: Published) -> Iterator[HttpEndpoint | None]:
+    """Where probes and metrics are wanted."""
+    if settings.http is None:
+        yield None
+        return
+    from eventsrc.runtime.http_endpoint import HttpEndpoint
+
+    with HttpEndpoint(
+        HttpAddress.parse(settings.http), settings.http_token, lambda: [published.observed()]
+    ) as endpoint:
+        yield endpoint
 
 
 def _slot(settings: Settings, group_id: str, lock: int | None) -> Slot:
@@ -89,7 +114,15 @@ def _slot(settings: Settings, group_id: str, lock: int | None) -> Slot:
 
 
 class _Worker:
-    def __init__(self, pipeline: Pipeline, settings: Settings, slot: Slot, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: Settings,
+        slot: Slot,
+        stopping: threading.Event,
+        published: Published,
+        endpoint: HttpEndpoint | None,
+    ) -> None:
         self._pipeline = pipeline
         self._bootstrap_servers = settings.require_bootstrap_servers()
         self._settings = settings
@@ -105,7 +138,8 @@ class _Worker:
         self._directory = slot.directory
         self._stopping = stopping
         self._stopped = threading.Event()
-        self._status = StatusFile(self._directory)
+        self._published = published
+        self._endpoint = endpoint
 
     def run(self) -> int:
         # Aggregates live long and form no cycles: looking for garbage among a hundred thousand of them after every few
@@ -155,6 +189,8 @@ class _Worker:
             await_transaction_s=of.transaction_timeout + 2,
         )
         driver.ports = self._ports(driver)
+        if self._endpoint is not None:
+            self._endpoint.joined()
         watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
         logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
         fenced: Fenced | None = None
@@ -167,9 +203,12 @@ class _Worker:
             watch.close()
             driver.close()
         self._record.close()
-        self._status.remove()
+        self._published.remove()
         if fenced is not None:
-            logger.error("%s; this worker ends and must not be restarted under that id", fenced)
+            logger.error(
+                "%s; this worker ends and must not be restarted under that id; %s", fenced, see(code_of(fenced)),
+                extra={"code": code_of(fenced)},
+            )  # fmt: skip
             return EXIT_FENCED
         logger.info("drained")
         return EXIT_DRAINED
@@ -198,7 +237,7 @@ class _Worker:
             ),
             self._record,
             self._snapshots(driver),
-            self._status,
+            self._published,
         )
 
     def _snapshots(self, driver: Driver) -> SnapshotThreads | None:
@@ -253,7 +292,7 @@ class _Worker:
         for name in self._pipeline.aggregates:
             if topic in (self._commands[name], self._events[name]):
                 for number in range(self._pipeline.settings.partitions):
-                    driver.post(LogRefused(PartitionKey(name, number), reason, for_good=True))
+                    driver.post(LogRefused(PartitionKey(name, number), reason, HaltCode.TOPIC_RECREATED, for_good=True))
 
     def _start_producer(self, proof: Callable[[], bytes] | None) -> TransactionalProducer:
         of = self._pipeline.settings

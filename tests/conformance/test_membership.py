@@ -115,6 +115,17 @@ def test_a_position_that_the_topic_does_not_hold_is_reported(world: World, membe
     assert member.listener.errors.keys() == {FIRST}
 
 
+def test_the_ends_of_open_partitions_are_known_without_asking(world: World, member: Member) -> None:
+    world.send_commands(FIRST, *MANY)
+    assert member.port.ends() == {}
+    member.port.open(FIRST, START)
+    member.read(5, limit=5)
+    assert member.port.ends() == {FIRST: len(MANY)}
+    world.send_commands(FIRST, b"one more")
+    member.read(len(MANY) - 4, FIRST)
+    wait_until(lambda: member.port.ends() == {FIRST: len(MANY) + 1}, TIMEOUT_S, "the new end is known")
+
+
 # ---- pause and serve
 
 

@@ -25,6 +25,7 @@ from confluent_kafka import murmur2
 from eventsrc.codec.blocks import Block, StoredRuns, build_blocks, entry, entry_sequence
 from eventsrc.codec.control import Barrier, write_barrier
 from eventsrc.codec.keys import barrier_key, event_key, is_control_key
+from eventsrc.codes import HaltCode
 from eventsrc.engine.batch import Batch, BatchKind, DeadLetter
 from eventsrc.engine.counts import Counts
 from eventsrc.engine.decide import Limits, Surroundings
@@ -172,11 +173,11 @@ class Stage:
         return StableOffsetFetched(_key(key), int(attempt[1:]), metadata, position, note, start, end, *events)
 
     def _refused(self, words: list[str], metadata: str) -> Input:
-        return TakeoverRefused(_key(words[0]), int(words[1][1:]), " ".join(words[2:]))
+        return TakeoverRefused(_key(words[0]), int(words[1][1:]), " ".join(words[2:]), HaltCode.HANGING_TRANSACTION)
 
     def _log_refused(self, words: list[str], metadata: str) -> Input:
         """`K [for-good] reason`"""
-        return LogRefused(_key(words[0]), " ".join(words[1:]), "for-good" in words)
+        return LogRefused(_key(words[0]), " ".join(words[1:]), HaltCode.TOPIC_RECREATED, "for-good" in words)
 
     def _commands(self, words: list[str], metadata: str) -> Input:
         """`K offset:what ... K2 ... [taking seconds]`"""

@@ -137,6 +137,15 @@ class GroupMembership:
             self.consumer.incremental_unassign([place])
             self.consumer.incremental_assign([place])
 
+    def ends(self) -> dict[PartitionKey, Position]:
+        """What the fetch responses have told."""
+        found = {}
+        for key in self._opened:
+            known = self.consumer.get_watermark_offsets(self._place(key), cached=True)
+            if known is not None and known[1] >= 0:
+                found[key] = Position(known[1])
+        return found
+
     def pause(self, key: PartitionKey) -> None:
         """Fetch nothing more of it for now."""
         if key in self._assigned:

@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from eventsrc.adapters.kafka.asking import asking_consumer
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.group_queries import GroupQueries
+from eventsrc.codes import HaltCode
 from eventsrc.engine.effects import StableOffsetFetched, TakeoverRefused
 from eventsrc.engine.notes import Note, read_note
 from eventsrc.engine.partition import PartitionKey
@@ -145,7 +146,10 @@ class TakeoverQueries:
         error, waited_s = exception.args[0], time.monotonic() - question.since_s
         if error.code() in _PERMANENT and waited_s > PERMANENT_AFTER_S:
             return TakeoverRefused(
-                question.key, question.attempt, f"the committed offset cannot be read: {error.str()}"
+                question.key,
+                question.attempt,
+                f"the committed offset cannot be read: {error.str()}",
+                HaltCode.COMMITTED_OFFSET_UNREADABLE,
             )
         if not question.tried_fencing and waited_s > FENCE_AFTER_S:
             question.tried_fencing = True

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
+from eventsrc.codes import Refusal
 from eventsrc.errors import InvalidSettings
 
 SLOTS = 1000
@@ -55,7 +56,8 @@ class Slot:
             f"instance id {instance_id} is in use by another worker of group {group_id} in {state_dir}: end that one, or give "
             "another --instance-id"
             if instance_id
-            else f"all {SLOTS} worker slots in {state_dir} are taken"
+            else f"all {SLOTS} worker slots in {state_dir} are taken: end a worker, or give an --instance-id",
+            Refusal.INSTANCE_ID_TAKEN if instance_id else Refusal.INSTANCE_SLOTS_TAKEN,
         )
 
     @classmethod

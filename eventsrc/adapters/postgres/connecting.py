@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from eventsrc.adapters.postgres.compiled import REVISION
 from eventsrc.adapters.postgres.errors import UPGRADE
+from eventsrc.codes import Refusal
 from eventsrc.errors import InvalidSettings, SnapshotsUnavailable
 
 SCHEMA_REVISION: Final = "0001"
@@ -109,14 +110,18 @@ def revision_of(connection: psycopg.Connection[tuple[Any, ...]]) -> str | None:
 def refuse_other_revision(found: str | None) -> None:
     """Raises SnapshotsUnavailable."""
     if found is None:
-        raise SnapshotsUnavailable(f"the database has no snapshot tables yet: {UPGRADE}")
+        raise SnapshotsUnavailable(f"the database has no snapshot tables yet: {UPGRADE}", Refusal.DATABASE_NOT_PREPARED)
     if is_newer(found):
         raise SnapshotsUnavailable(
             f"the snapshot tables have revision {found}, and this version of eventsrc knows {SCHEMA_REVISION}: "
-            "install the version that made them"
+            "install the version that made them",
+            Refusal.DATABASE_NEWER,
         )
     if found != SCHEMA_REVISION:
-        raise SnapshotsUnavailable(f"the snapshot tables have revision {found}, not {SCHEMA_REVISION} yet: {UPGRADE}")
+        raise SnapshotsUnavailable(
+            f"the snapshot tables have revision {found}, not {SCHEMA_REVISION} yet: {UPGRADE}",
+            Refusal.DATABASE_NOT_PREPARED,
+        )
 
 
 def is_newer(revision: str) -> bool:

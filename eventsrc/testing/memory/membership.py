@@ -64,6 +64,9 @@ class MemoryMembership:
         if key in self._assigned:
             self._positions[key] = position
 
+    def ends(self) -> dict[PartitionKey, Position]:
+        return {key: self._process.broker.commands(key).end for key in self._positions}
+
     def pause(self, key: PartitionKey) -> None:
         self._positions.pop(key, None)
 

@@ -18,6 +18,7 @@ from typing import assert_never
 
 from confluent_kafka import murmur2
 
+from eventsrc.codes import HaltCode
 from eventsrc.engine.batch import Answer, Batch, BatchKind
 from eventsrc.engine.counts import Counts
 from eventsrc.engine.decide import Limits, Surroundings
@@ -479,7 +480,7 @@ class Worker:
             case SendAnswers(answers):
                 self.answers += answers
             case FindBlocker(key, attempt, words):
-                self.inbox.append(TakeoverRefused(key, attempt, words))
+                self.inbox.append(TakeoverRefused(key, attempt, words, HaltCode.HANGING_TRANSACTION))
             case LoadSnapshot() if self.snapshots is not None:
                 self.snapshots.watched.add(effect.partition)
                 self.snapshots.loads.append(effect)

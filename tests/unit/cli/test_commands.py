@@ -12,6 +12,7 @@ import pytest
 from eventsrc.cli import errors
 from eventsrc.cli.init import scaffold
 from eventsrc.cli.main import run
+from eventsrc.codes import HaltCode
 from eventsrc.errors import (
     CommandFailed,
     DeclarationError,
@@ -53,7 +54,7 @@ def shop(tmp_path: Path) -> Path:
         (CommandFailed("constraint", "t/0 offset 1"), 1),
         (OutcomeUnknown("late"), 1),
         (TopicsInvalid("t"), 1),
-        (LogInconsistent("gap"), 1),
+        (LogInconsistent("gap", HaltCode.SEQUENCE_MISSING), 1),
         (DeclarationError("class"), 2),
         (InvalidSettings("x"), 2),
         (InvalidCommand("x"), 2),
@@ -78,13 +79,14 @@ def test_a_comparison_without_its_database_exits_as_unreachable(shop: Path) -> N
         [sys.executable, "-c", program],
         cwd=shop, env={"PYTHONPATH": f"{SOURCE}:{shop}"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (ended.returncode, ended.stderr) == (3, "error: away\n")
+    assert (ended.returncode, ended.stderr) == (3, "error: away\nsee: docs/errors.md#unreachable\n")
 
 
 @pytest.mark.parametrize(("level", "shown"), [("info", ""), ("debug", "alembic.runtime")])
 def test_alembics_own_lines_are_for_debugging(level: str, shown: str) -> None:
     program = (
-        f"import logging\nfrom eventsrc.cli.work import configure_logging\nconfigure_logging({level!r})\n"
+        "import logging\nfrom eventsrc.cli.work import configure_logging\nfrom eventsrc.runtime.settings import Settings\n"
+        f"configure_logging(Settings(log_level={level!r}))\n"
         "logging.getLogger('alembic.runtime').info('setup')\n"
     )
     environ = {"PYTHONPATH": SOURCE}
@@ -175,7 +177,7 @@ def test_a_traceback_is_shown_only_when_asked_for(shop: Path) -> None:
     assert "Traceback" not in eventsrc(shop, "check").stderr
     asked = eventsrc(shop, "check", "--debug")
     assert "Traceback" in asked.stderr
-    assert asked.stderr.rstrip().splitlines()[-1].startswith("error: importing shop.app failed: RuntimeError: boom")
+    assert asked.stderr.rstrip().splitlines()[-2].startswith("error: importing shop.app failed: RuntimeError: boom")
 
 
 def test_an_application_that_ends_the_program_is_a_load_failure(shop: Path) -> None:
@@ -228,7 +230,7 @@ def test_lines_that_are_wrong_need_no_broker(shop: Path) -> None:
     missing = eventsrc(shop, "send", "--file", "nothing-there")
     assert (missing.returncode, missing.stderr) == (
         2,
-        "error: nothing-there cannot be read: No such file or directory\n",
+        "error: nothing-there cannot be read: No such file or directory\nsee: docs/errors.md#usage-error\n",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,20 @@ def test_a_mistake_is_told_once_and_no_worker_started(
     assert run(["run", *words, "-b", "127.0.0.1:1"]) == 2
     assert capfd.readouterr().err.count(text) == 1
     assert not (tmp_path / ".eventsrc").exists()
+
+
+def test_where_logs_are_json_every_line_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventsrc.runtime.logs.is_json", lambda: True)
+    out = Terminal()
+    with Lines(out, "info", 6) as lines:
+        lines.log("host-0", '{"message": "joined", "instance": "host-0"}')
+        lines.log("host-0", '{"half of')
+        lines.log("host-0", "printed \x1b[1m")
+        lines.event("host-0 started", alarming=True)
+        lines.progress(UP)
+    joined, half, printed, event, progress = map(json.loads, out.getvalue().splitlines())
+    assert joined == {"message": "joined", "instance": "host-0"}
+    assert (half["message"], half["logger"], half["instance"]) == ('{"half of', "eventsrc.output", "host-0")
+    assert printed["message"] == "printed \x1b[1m"
+    assert (event["level"], event["logger"], event["message"]) == ("warning", "eventsrc.supervisor", "host-0 started")
+    assert progress["message"].startswith("2 of 2 workers up")

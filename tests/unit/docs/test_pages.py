@@ -71,6 +71,18 @@ def test_the_readme_lists_the_settings_that_there_are() -> None:
             assert word.removeprefix("EVENTSRC_") in names, word
 
 
+def test_operations_lists_the_metrics_that_there_are() -> None:
+    from eventsrc.runtime.exposition import render
+    from tests.unit.runtime.test_http_answers import HALTED, NOW_US, OPEN, READING, worker
+
+    shown = render([worker(OPEN, READING, HALTED)], NOW_US, "")[0].decode()
+    histograms = set(re.findall(r"^# TYPE (eventsrc_\w+) histogram$", shown, re.MULTILINE))
+    there_are = set(re.findall(r"^(eventsrc_\w+)", shown, re.MULTILINE))
+    there_are -= {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum", "created")}
+    listed = [word for cell, *_ in rows(OPERATIONS, "## Probes and metrics") for word in code(cell)]
+    assert sorted(word for word in listed if word.startswith("eventsrc_")) == sorted(there_are | histograms)
+
+
 def test_the_guide_lists_every_pipeline_setting() -> None:
     listed = [word for cell, *_ in rows(GUIDE, "## Pipeline settings") for word in code(cell)]
     assert sorted(listed) == sorted(each.name for each in fields(PipelineSettings))

@@ -73,7 +73,7 @@ def test_an_open_partition_says_where_it_stands(stage: Stage) -> None:
     stage.play(TAKEN + LOADING + READING + OPENED)
     report, partition = reported(stage)
     rate = stage.engine.checkpoints.cadence.replay_rate
-    assert partition == PartitionReport(KEY, "open", None, 3, 10, 2, 2, None, pytest.approx(2 / rate), None)  # type: ignore[arg-type]
+    assert partition == PartitionReport(KEY, "open", None, 3, 10, 2, 2, None, pytest.approx(2 / rate), None, live=2)  # type: ignore[arg-type]
     assert report.predicted_recovery_s == pytest.approx(STARTUP_S + 2 / rate)
 
 

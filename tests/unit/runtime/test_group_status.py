@@ -205,7 +205,7 @@ def test_the_json_has_the_same_facts() -> None:
     assert shown["objective_held"]
     assert shown["partitions"][0] == {
         "aggregate": "account", "partition": 0, "owner": "a-0", "owner_known_by": "worker", "phase": "open",
-        "reason": None, "position": 90, "lag": 10, "events_start": 0, "events_end": 1000, "tail": 400,
+        "reason": None, "code": None, "position": 90, "lag": 10, "events_start": 0, "events_end": 1000, "tail": 400,
         "checkpoint": {
             "id": "id", "position": 600, "size_bytes": 41_000, "states": 50, "taken_at": "1970-01-12T13:45:52Z",
             "age_s": 48.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,28 @@ def test_a_stack_that_is_gone_or_not_ready_gives_nothing(tmp_path: Path) -> None
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert find_running_stack(tmp_path / "restarting") is None
     assert find_running_stack(tmp_path / "never") is None
+
+
+def test_where_probes_are_served_is_an_address_from_any_source(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.eventsrc]\nhttp = 9100\nlog-format = 'JSON'\n")
+    found = Settings.resolve({}, {"EVENTSRC_HTTP_TOKEN": "let-me-in"}, tmp_path)
+    assert (found.http, found.log_format, found.http_token) == ("9100", "json", "let-me-in")
+    assert Settings.resolve({"http": "web:1"}, {"EVENTSRC_HTTP": "2"}, tmp_path).http == "web:1"
+    assert "let-me-in" not in repr(found)
+    assert "let-me-in" in found.secrets
+    assert "EVENTSRC_HTTP" not in found.in_environment()
+    assert found.in_environment()["EVENTSRC_LOG_FORMAT"] == "json"
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"EVENTSRC_HTTP": "nowhere"}, "the environment: http: 'nowhere' is no"),
+        ({"EVENTSRC_LOG_FORMAT": "xml"}, "log_format must be one of json, text"),
+    ],
+)
+def test_an_address_or_a_form_that_is_none_is_refused_with_its_source(
+    environ: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidSettings, match=re.escape(words)):
+        Settings.resolve({}, environ, tmp_path)
