@@ -29,7 +29,8 @@ COMPILE = (
     "pip compile pyproject.toml --group dev --extra local --extra containers --extra registry --extra metrics"
     " --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt"
 )
-MADE = (".venv", ".eventsrc", "build", "dist", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
+BUILD_SITE = ["mkdocs", "build", "--strict", "--quiet"]
+MADE = (".venv", ".eventsrc", "build", "dist", "site", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         "demo": lambda rest: become("-m", "examples.bank.demo", *rest),
         "test": lambda rest: become("-m", "pytest", *rest),
         "lint": lambda _: lint(),
+        "docs": lambda _: docs(),
         "bench": lambda rest: become("-m", "benchmarks", *rest),
     }
     name, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     if name not in commands:
         print(f"usage: {Path(sys.argv[0]).name} {'|'.join([*commands, 'lock', 'clean'])} [arguments]", file=sys.stderr)
         return 2
-    set_up(with_services=name != "lint")
+    set_up(with_services=name not in ("lint", "docs"))
     os.chdir(ROOT)
     return commands[name](rest)
 
@@ -126,15 +128,31 @@ def lint() -> int:
         ["ruff", "format", "--check"],
         ["mypy"],
         ["lint-imports"],
+        BUILD_SITE,
     ]
     failed = []
     for command in checks:
-        say(" ".join(command))
-        if subprocess.call([str(VENV / "bin" / command[0]), *command[1:]]):
+        if call(command):
             failed.append(" ".join(command))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def docs() -> int:
+    """Writes the pages that are made of the code, then builds the site."""
+    check(PYTHON, "-m", "tools.cli_reference")
+    code = call(BUILD_SITE)
+    if not code:
+        print(f"next: open {ROOT / 'site' / 'index.html'}")
+    return code
+
+
+def call(command: Sequence[str]) -> int:
+    """One of the environment's programs."""
+    say(" ".join(command))
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # an announcement of the theme's authors, at each build
+    return subprocess.call([str(VENV / "bin" / command[0]), *command[1:]], env={**os.environ, **quiet})
 
 
 def become(*arguments: str) -> int:
