@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """(language, text) of each fenced block."""
-    return _BLOCK.findall(page.read_text())
+    """(language, text) of each fenced block, those within lists too."""
+    return [(language, textwrap.dedent(text)) for _, language, text in _BLOCK.findall(page.read_text())]
 
 
 def python_blocks(page: Path) -> list[str]:
     return [text for language, text in blocks(page) if language == "python"]
 
 
+def prose(page: Path) -> str:
+    """Without its blocks of code."""
+    return _BLOCK.sub("", page.read_text())
+
+
 def links(page: Path) -> list[str]:
     """Targets inside the project."""
-    return [target for target in _LINK.findall(_BLOCK.sub("", page.read_text())) if "://" not in target]
+    return [target for target in _LINK.findall(prose(page)) if "://" not in target]
 
 
 def anchors(page: Path) -> set[str]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import inspect
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 import eventsrc
 from eventsrc import Rejected
 from eventsrc.testing import MemoryPipeline
-from tests.unit.docs.reading import ROOT, blocks, python_blocks
+from tests.unit.docs.reading import PAGES, ROOT, blocks, python_blocks
 
-README = ROOT / "README.md"
+README, TESTING = ROOT / "README.md", ROOT / "docs" / "testing.md"
+
+# Every page with Python, but those that are more than one module. What is not to be run (it needs a worker, say) stands in
+# a block without a language.
+PROGRAMS = [page for page in PAGES if page not in (README, TESTING) and python_blocks(page)]
 
 
 @pytest.fixture
@@ -55,17 +60,8 @@ def test_the_client_prints_what_the_page_says(
     assert capsys.readouterr().out == shown[number + 1][1]
 
 
-def test_the_guide_is_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("guide")
-    monkeypatch.setitem(sys.modules, "guide", module)
-    for number, text in enumerate(python_blocks(ROOT / "docs" / "guide.md"), 1):
-        exec(compile(text, f"guide.md, block {number}", "exec"), vars(module))
-    assert set(module.pipeline.aggregates) == {"order"}
-
-
 def test_the_page_on_testing_is_a_test_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ROOT / "docs" / "testing.md"
-    application, *suites = python_blocks(page)
+    application, *suites = python_blocks(TESTING)
     app, suite = types.ModuleType("app"), types.ModuleType("test_app")
     monkeypatch.setitem(sys.modules, "app", app)
     monkeypatch.setitem(sys.modules, "test_app", suite)
@@ -80,4 +76,17 @@ def test_the_page_on_testing_is_a_test_suite(monkeypatch: pytest.MonkeyPatch) ->
         test()
     with pytest.raises(AssertionError) as wrong:
         suite.wrong()
-    assert f"\n{wrong.value}\n" in page.read_text()
+    assert f"\n{wrong.value}\n" in TESTING.read_text()
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.name)
+def test_the_python_on_a_page_is_one_program(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType(page.stem.replace("-", "_"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for number, text in enumerate(python_blocks(page), 1):
+        exec(compile(text, f"{page.name}, block {number}", "exec"), vars(module))
+
+
+def test_the_pages_that_explain_code_have_some() -> None:
+    assert ROOT / "docs" / "guide.md" in PROGRAMS
+    assert ROOT / "docs" / "concepts.md" in PROGRAMS
