@@ -25,9 +25,9 @@ This page is made of the code by `make docs`: do not edit it.
 
 Data goes to stdout, logs to stderr. `--json` prints JSON. {exit_codes}
 
-A setting is looked for in this order: option, environment, `.env`, `[tool.eventsrc]` in pyproject.toml (named without
-`EVENTSRC_`, in small letters). `KAFKA_BOOTSTRAP_SERVERS` and `DATABASE_URL` are honoured after their `EVENTSRC_` forms. `--debug`, anywhere
-before `--`, shows where an error was raised. `--` ends the options: an id may begin with `-` after it.
+A setting is looked for in this order: option, environment, `.env`, `[tool.eventsrc]` in pyproject.toml (without
+`EVENTSRC_`, in small letters). `KAFKA_BOOTSTRAP_SERVERS` and `DATABASE_URL` are honoured after their `EVENTSRC_` forms.
+`--debug`, anywhere before `--`, shows where an error was raised. `--` ends the options: an id may begin with `-` after it.
 
 ## Options of most commands
 
