@@ -17,7 +17,7 @@ from eventsrc.codes import HaltCode, MistakeGroup, Refusal
 
 
 class EventsrcError(Exception):
-    """The base of every error that eventsrc raises."""
+    """The base of every error that eventsrc raises. Its message says what happened, where, and what to do next."""
 
 
 # ---- to applications
@@ -79,7 +79,7 @@ class OutcomeUnknown(EventsrcError, TimeoutError):
 
 
 class InvalidSettings(EventsrcError, ValueError):
-    """A setting is wrong, or two settings contradict each other."""
+    """A setting is wrong, or two settings contradict each other. Nothing was begun; the message names each."""
 
     def __init__(self, message: str, code: Refusal | None = None) -> None:
         super().__init__(message)

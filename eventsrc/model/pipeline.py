@@ -29,7 +29,9 @@ T = TypeVar("T")
 class Pipeline:
     """Aggregates with their commands and events, which are processed together: one consumer group, one set of topics.
 
-    `name` is in every topic's name. Further settings by keyword: see `PipelineSettings`. Raises `InvalidSettings`.
+    `name` is in every topic's name: small letters, digits and hyphens. `partitions` never changes once there are events.
+    Further settings by keyword: see `PipelineSettings`. Raises `InvalidSettings` with every problem at once. Decorate
+    classes with `command`, `event` and `aggregate`, in this order; a class with mistakes raises `DeclarationError`.
     """
 
     def __init__(

@@ -15,18 +15,24 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EventMeta(NamedTuple):
-    """The first field of every event. Ids are 16 bytes; a correlation of None is the command's own id, a causation
-    of None is the command. `time` is hybrid logical time in microseconds. `payload_hash` is 8 bytes: the
-    command's, from which deduplication memory is rebuilt."""
+    """The first field of every event, as it stands on the wire. Ids are 16 bytes."""
 
     command_id: bytes
+    """Of the command that made the event."""
     correlation_id: bytes | None
+    """What a whole chain of causes has in common; None: the command's own id."""
     causation_id: bytes | None
+    """The event that caused the command; None: the command itself is the cause."""
     source_offset: int
+    """Of the command, in its partition."""
     index: int  # type: ignore[assignment]  # the contract's names; they hide tuple's methods, which nobody calls here
+    """Which of the command's events it is, from 0."""
     count: int  # type: ignore[assignment]
+    """How many events the command made."""
     time: int
+    """Hybrid logical time, microseconds since the epoch."""
     payload_hash: bytes
+    """8 bytes: the command's, from which deduplication memory is rebuilt."""
 
 
 class CommandMeta(NamedTuple):
@@ -41,13 +47,16 @@ class CommandMeta(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """An event as it stands in the log. `offset` is None inside an `@apply` method: when the event is first applied it
-    is not known yet, and a replay must agree."""
+    """An event as it stands in the log: what `history` gives, and the optional third parameter of `@apply`."""
 
     event: Any
+    """An instance of its class."""
     sequence: int
+    """The aggregate's own number of it, from 1."""
     offset: int | None
+    """None inside an `@apply` method: when the event is first applied it is not known yet, and a replay must agree."""
     meta: EventMeta
+    """What is recorded beside it."""
 
     @property
     def time(self) -> datetime:
@@ -56,13 +65,16 @@ class Recorded(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a command. `sequence` is the aggregate's after it, also when there was no event. For a
-    `duplicate`, `events` were read back from history."""
+    """What became of a command that was not refused."""
 
     command_id: UUID
+    """Random, or derived from the idempotency key."""
     events: tuple[Any, ...]
+    """Those that it made, in order; empty where the handler returned nothing."""
     sequence: int
+    """The aggregate's after it, also when there was no event."""
     duplicate: bool
+    """It had taken effect before, under the same id; then `events` were read back from history."""
 
 
 class Context:
@@ -107,6 +119,7 @@ class Context:
 
     @property
     def command_id(self) -> UUID:
+        """The command's own id: with an idempotency key, the same at each sending."""
         return UUID(bytes=self._command_id)
 
     @property

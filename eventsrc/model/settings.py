@@ -49,20 +49,25 @@ class PipelineSettings:
     partitions: int = 8
     """Of every topic of commands and events: equal, since an event's partition is its command's."""
     recovery_time_objective: float = 2.0
+    """How long a killed worker may take to be back; checkpoints are taken so that it holds."""
     handler_attempts: int = 3
     """How often a handler that fails is tried, without delay, before its command is dead-lettered."""
     max_command_bytes: int = 900_000
+    """Larger commands are dead-lettered; a client refuses them."""
     unknown_schema_deadline: float = 600.0
     """How long a partition waits for a newer version's schema before it gives the fingerprint up."""
     batch_records: int = 1000
+    """A transaction closes at so many records,"""
     batch_bytes: int = 4_000_000
+    """at so many bytes,"""
     transaction_interval: float = 1.0
-    """A transaction closes at `batch_records`, `batch_bytes` or after this, whichever comes first."""
+    """or after this time, whichever comes first."""
     transaction_timeout: float = 10.0
     """The broker aborts a transaction that is open for longer."""
     session_timeout: float = 6.0
     """A worker silent for this long loses its partitions."""
     max_poll_interval: float = 300.0
+    """A command decided more slowly costs its worker its partitions, and is decided again."""
     recovery_stall_deadline: float = 60.0
     """A recovery that makes no progress for this long stops loudly."""
     checkpoint_interval: float = 60.0
@@ -72,14 +77,19 @@ class PipelineSettings:
     live_aggregates: int = 200_000
     """Of one worker, kept as objects; the others stay encoded until a command touches them."""
     commands_retention: float = 7 * _DAY_S
+    """How long a worker may be down before commands are lost."""
     replies_retention: float = 3600.0
+    """How long answers are kept."""
     dead_letter_retention: float = 30 * _DAY_S
+    """How long dead letters are kept."""
     min_cleanable_dirty_ratio: float = 0.8
+    """Of events topics, as the next two: a pass of compaction costs much and frees little."""
     min_compaction_lag: float = _DAY_S
+    """No record is compacted away before."""
     max_compaction_lag: float = 30 * _DAY_S
     """The deadline by which an erased event is gone from the brokers' disks."""
     replication_factor: int | None = None
-    """None: the broker's default."""
+    """None: the broker's default. From 3 on, topics are created with `min.insync.replicas=2`."""
 
     @classmethod
     def read(cls, pipeline: str, given: dict[str, Any]) -> PipelineSettings:

@@ -54,10 +54,13 @@ class _Route(NamedTuple):
 
 
 class Client:
-    """Safe for several threads. Commands to one id take effect in the order in which one thread sends them.
+    """Sends commands, waits for what becomes of them, and reads aggregates. Use it in a `with` block, or `close` it.
+
+    Safe for several threads. Commands to one id take effect in the order in which one thread sends them. It connects at
+    its first use; one made before a fork cannot be used after it.
 
     `bootstrap_servers` and further librdkafka settings (dots as underscores) stand above `settings`, which by default
-    are found as the command line finds them.
+    are found as the command line finds them. Raises `InvalidSettings`.
     """
 
     def __init__(
@@ -291,13 +294,16 @@ class AsyncClient:
         return await asyncio.to_thread(submit)
 
     async def get(self, cls: type[A], id: str, at: datetime | str | None = None) -> A | None:
+        """As `Client.get`."""
         return await asyncio.to_thread(self._client.get, cls, id, at)
 
     async def history(self, cls: type | str, id: str) -> AsyncIterator[Recorded]:
+        """As `Client.history`, for `async for`."""
         for recorded in await asyncio.to_thread(self._client.history, cls, id):
             yield recorded
 
     async def close(self, timeout: float = _CLOSE_GRACE_S) -> None:
+        """As `Client.close`. `async with` does it."""
         await asyncio.to_thread(self._client.close, timeout)
 
     async def __aenter__(self) -> Self:

@@ -32,7 +32,9 @@ def test_the_command_lines_page_has_every_command_and_option() -> None:
 
 def test_the_api_page_has_every_public_name() -> None:
     shown = re.findall(r"^::: eventsrc\.(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
-    assert sorted(shown) == sorted(eventsrc.__all__)
+    assert sorted(shown) == sorted(eventsrc.__all__), (
+        "docs/api.md has one line `::: eventsrc.NAME` for each public name"
+    )
 
 
 def test_every_halt_has_a_procedure() -> None:
