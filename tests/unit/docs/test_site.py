@@ -7,6 +7,7 @@ import re
 import pytest
 
 import eventsrc
+import eventsrc.testing
 from tests.unit.docs.reading import ROOT, code, rows
 from tools import cli_reference
 from tools.site_hooks import FROM_ROOT, relink
@@ -35,6 +36,18 @@ def test_the_api_page_has_every_public_name() -> None:
     assert sorted(shown) == sorted(eventsrc.__all__), (
         "docs/api.md has one line `::: eventsrc.NAME` for each public name"
     )
+
+
+def test_figures_are_those_of_the_benchmarks() -> None:
+    """What is measured anew is written anew everywhere."""
+    results = (DOCS / "benchmarks.md").read_text().split("\n## Results\n")[1]
+    told = [row[1] for row in rows(ROOT / "README.md", "## Figures")]
+    told += [" ".join(row[1:]) for row in rows(DOCS / "recovery.md", "## How long it takes")]
+    told += [" ".join(row[1:]) for row in rows(DOCS / "comparison.md", "## Measured") if row[0].startswith("eventsrc")]
+    told += [row[1] for row in rows(DOCS / "sizing.md", "## Workers") + rows(DOCS / "sizing.md", "## Memory")]
+    numbers = [number for cell in told for number in re.findall(r"\d[\d,.]*\d|\d{2,}", cell)]
+    assert len(numbers) >= 20
+    assert not [number for number in numbers if number not in results]
 
 
 def test_every_halt_has_a_procedure() -> None:
