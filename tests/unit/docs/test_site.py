@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
 
@@ -35,6 +36,13 @@ def test_the_api_page_has_every_public_name() -> None:
     shown = re.findall(r"^::: eventsrc\.(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
     assert sorted(shown) == sorted(eventsrc.__all__), (
         "docs/api.md has one line `::: eventsrc.NAME` for each public name"
+    )
+
+
+def test_the_extras_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [code(cell)[0] for cell, *_ in rows(DOCS / "index.md", "## Installing")] == list(
+        project["optional-dependencies"]
     )
 
 
