@@ -15,6 +15,7 @@ SHELL_LANGUAGES = ("", "sh", "bash", "shell", "console")
 _ASSIGNMENT = re.compile(r"[A-Z_]+=\S*$")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+|-[a-zA-Z])(?![\w-])")
 _LINE = re.compile(r"(.*&& *)?([A-Z_]+=\S* +)*eventsrc\s")
+_INDENTED = re.compile(r"^ {4,}(\S.*)$", re.MULTILINE)  # Markdown's other form of a block
 _COMMENT = re.compile(r"\s#\s.*$")
 _SEPARATORS = ("&&", "||", ";", "|", "&")
 
@@ -27,6 +28,7 @@ def typed_commands(page: Path) -> Iterator[list[str]]:
     for language, text in blocks(page):
         if language in SHELL_LANGUAGES:
             yield from _commands(text)
+    yield from _commands("\n".join(_INDENTED.findall(prose(page))))
 
 
 def _commands(text: str) -> Iterator[list[str]]:

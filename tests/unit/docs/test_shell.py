@@ -26,6 +26,7 @@ def test_enough_commands_are_found() -> None:
     assert len(list(typed_commands(ROOT / "README.md"))) >= 8
     assert len(list(typed_commands(ROOT / "docs" / "runbook.md"))) >= 7
     assert len(list(mentioned_commands(ROOT / "docs" / "operations.md"))) >= 10
+    assert len(list(typed_commands(ROOT / "eventsrc" / "cli" / "scaffold" / "README.md.template"))) >= 8
 
 
 @pytest.mark.parametrize(
