@@ -85,6 +85,8 @@ def problem_of_mention(span: str) -> str | None:
     """As `problem_of`, but of names alone: a mention leaves words out."""
     words = re.sub(r"[\[\]]", " ", span).split()
     path, rest = _named(words)
+    if words[1].isupper():
+        return None  # `eventsrc COMMAND --help`: any of them
     if path is None:
         return f"no such command: {span}"
     if path not in COMMANDS:
