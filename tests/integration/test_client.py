@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -292,10 +292,8 @@ def test_another_partition_count_is_refused_before_anything_is_sent(bank: Bank, 
             client.get(other.Account, "alice")
 
 
-def test_a_refused_delivery_is_known_not_to_have_happened(
-    bank: Bank, client: Client, alter_topic: Callable[[str, dict[str, str]], None]
-) -> None:
-    alter_topic(f"{bank.pipeline.name}.account.commands", {"max.message.bytes": "60"})
+def test_a_refused_delivery_is_known_not_to_have_happened(bank: Bank, client: Client, kafka: str) -> None:
+    alter_topic(kafka, f"{bank.pipeline.name}.account.commands", {"max.message.bytes": "60"})
     with pytest.raises(Unreachable, match="was not sent"):
         client.send(bank.Account, "alice", bank.Deposit(1))
 
@@ -325,13 +323,11 @@ def test_topics_are_created_once_and_verified(bank: Bank, kafka: str) -> None:
     assert len({topic.topic_id for topic in verify_topics(bank.pipeline, kafka).values()}) == 4
 
 
-def test_verification_lists_every_problem(
-    bank: Bank, kafka: str, alter_topic: Callable[[str, dict[str, str]], None]
-) -> None:
+def test_verification_lists_every_problem(bank: Bank, kafka: str) -> None:
     name = bank.pipeline.name
-    alter_topic(f"{name}.account.events", {"cleanup.policy": "delete", "min.compaction.lag.ms": "0"})
-    alter_topic(f"{name}.account.commands", {"message.timestamp.type": "CreateTime", "retention.ms": "1000"})
-    alter_topic(f"{name}.dead-letter", {"max.message.bytes": "1048588"})
+    alter_topic(kafka, f"{name}.account.events", {"cleanup.policy": "delete", "min.compaction.lag.ms": "0"})
+    alter_topic(kafka, f"{name}.account.commands", {"message.timestamp.type": "CreateTime", "retention.ms": "1000"})
+    alter_topic(kafka, f"{name}.dead-letter", {"max.message.bytes": "1048588"})
     other = declare_bank(name, partitions=8)
     with pytest.raises(TopicsInvalid) as caught:
         verify_topics(other.pipeline, kafka)
@@ -345,28 +341,6 @@ def test_verification_lists_every_problem(
     ):
         assert word in text
     assert text.count("has 4 partitions") == 2
-
-
-@pytest.fixture
-def alter_topic(kafka: str) -> Callable[[str, dict[str, str]], None]:
-    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
-        AdminClient,
-        AlterConfigOpType,
-        ConfigEntry,
-        ConfigResource,
-        ResourceType,
-    )
-
-    def alter(name: str, config: dict[str, str]) -> None:
-        entries = [
-            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
-        ]
-        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        admin = AdminClient({"bootstrap.servers": kafka})
-        for future in admin.incremental_alter_configs([resource]).values():
-            future.result(10)
-
-    return alter
 
 
 @contextmanager
