@@ -30,6 +30,7 @@ from eventsrc import (
 )
 from eventsrc.adapters.kafka.topics import create_topics, verify_topics
 from eventsrc.runtime.settings import Settings
+from tests.harness.brokers import alter_topic
 from tests.integration.responder import Answered, Decide, Responder
 
 
