@@ -26,6 +26,24 @@ def test_a_partition_is_fenced_claimed_read_and_opened(stage: Stage) -> None:
     """)
 
 
+def test_events_of_owners_that_had_been_deposed_are_passed_over_and_told_of(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.play("""
+        assigned account/0
+        -> ask account/0 #1
+        stable account/0 #1 committed 3 log 0..9 term 2 by m7
+        -> commit barriers account/0 to 3 by m7
+        committed account/0=5
+        -> read account/0
+        events account/0 0:barrier 1:deposited5@1#0<1 2:barrier 3:deposited5@1#0<1 4:deposited6@2#0<2 5:barrier
+        -> stop reading account/0
+        -> open account/0 at 3
+    """)
+    (told,) = [each.getMessage() for each in caplog.records if "deposed" in each.getMessage()]
+    assert "2 events of owners that had been deposed are ignored, the first at offset 3" in told
+
+
 def test_several_partitions_share_one_transaction_of_barriers(stage: Stage) -> None:
     """Those that hold the same proof of membership, of whatever has been answered when the producer is free."""
     stage.play("""
