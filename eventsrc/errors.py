@@ -99,6 +99,14 @@ class TopicsInvalid(EventsrcError):
         self.problems = tuple(problems)
 
 
+class NotAuthorized(EventsrcError):
+    """Kafka refuses this user something. Grant it what `problems` lists, one line for each right, and start again."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
 class Unreachable(EventsrcError):
     """Kafka or Postgres does not answer. Nothing was changed."""
 
@@ -155,6 +163,14 @@ class OutcomeInDoubt(WorkerError):
 class TransactionOutlived(OutcomeInDoubt):
     """The broker aborted the transaction because it was open for longer than its timeout. As OutcomeInDoubt, and make
     the next one smaller."""
+
+
+class AccessDenied(WorkerError):
+    """Kafka refuses a right, and asking again does not help. End, and name the right: `kind` is that of its resource."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Fenced(WorkerError):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from eventsrc.adapters.kafka.command_producer import NotDelivered
 from eventsrc.codec.control import Reply, read_reply
 from eventsrc.codec.framing import PREFIX_BYTES
-from eventsrc.errors import DecodingError, UnknownSchema, Unreachable
+from eventsrc.errors import DecodingError, NotAuthorized, UnknownSchema, Unreachable
 from eventsrc.runtime.connection import Connection
 from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("eventsrc.client")
 
 
 class CommandChannel:
-    """Connects when constructed: raises `Unreachable`, `TopicsInvalid`.
+    """Connects when constructed: raises `Unreachable`, `NotAuthorized`, `TopicsInvalid`.
 
     `send` from any thread. `on_reply` is called on the channel's own thread, with a command that no longer waits; it
     must end its future, and must not block.
@@ -44,6 +44,7 @@ class CommandChannel:
         self.reply_partition = self._reader.partition
         self._producer = connection.commands(self._not_delivered)
         self._ended: str | None = None
+        self._refused: NotAuthorized | None = None
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="eventsrc-replies", daemon=True)
@@ -53,7 +54,9 @@ class CommandChannel:
         return self._producer.partition_count(topic)
 
     def send(self, waiting: WaitingCommand, topic: str, partition: int, value: bytes) -> None:
-        """Raises `Unreachable` where the command certainly was not sent; it does not wait then."""
+        """Raises `Unreachable` or `NotAuthorized` where the command certainly was not sent; it does not wait then."""
+        if self._refused is not None:
+            raise self._refused
         self._waiting.add(waiting)
         try:
             self._producer.produce(topic, partition, waiting.key, value)
@@ -88,6 +91,10 @@ class CommandChannel:
                 expired = self._waiting.take_expired(time.monotonic())
                 for waiting in expired:
                     end_unknown((waiting,), f"no answer came within {waiting.timeout_s:g} s")
+        except NotAuthorized as refusal:
+            self._refused = refusal
+            for waiting in self._waiting.take_all():
+                waiting.fail(refusal)
         except Exception:
             logger.exception("the client stopped reading answers")
             self._end("the client stopped reading answers")
@@ -111,7 +118,9 @@ class CommandChannel:
         waiting = self._waiting.take(failure.value[_COMMAND_ID])
         if waiting is None:
             return
-        if failure.certain:
+        if failure.refusal is not None:
+            waiting.fail(failure.refusal)
+        elif failure.certain:
             waiting.fail(Unreachable(f"{waiting.describe()} was not sent: {failure.reason}"))
         else:
             end_unknown((waiting,), f"Kafka did not acknowledge it ({failure.reason})")

@@ -251,6 +251,7 @@ class Driver:
             if self._producer is None:
                 self._proof = self._ports.membership.metadata()
             self._give_up_on_a_call_that_does_not_return(now_s)
+            self._ports.replies.send(())  # what became of those sent before
             self._step(Ticked())
             self._report_status(now_s)
             if self._engine.proved:

@@ -30,11 +30,13 @@ from eventsrc.adapters.kafka.membership_proof import member_of
 from eventsrc.adapters.kafka.producer import TopicNames, TransactionalProducer
 from eventsrc.adapters.kafka.producer_start import initialised_producer, producer_config
 from eventsrc.adapters.kafka.replies import ReplyProducer
+from eventsrc.adapters.kafka.rights import not_authorized, rights_of
 from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
 from eventsrc.adapters.kafka.topic_watch import TopicWatch
 from eventsrc.adapters.kafka.topics import (
     commands_message_bytes,
     dead_letter_message_bytes,
+    observe_topics,
     replies_message_bytes,
     verify_topics,
 )
@@ -47,7 +49,7 @@ from eventsrc.engine.effects import LogRefused
 from eventsrc.engine.notes import Owner, TopicIds, check_note_fits
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
-from eventsrc.errors import Fenced, WorkerError
+from eventsrc.errors import AccessDenied, EventsrcError, Fenced, NotAuthorized, WorkerError
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.ports import SnapshotStore
@@ -115,7 +117,18 @@ class _Worker:
         # The commit thread needs the interpreter a dozen times per transaction, for microseconds. At the default of 5 ms
         # it waited 60 ms for a loop that is deciding the next batch, and the transaction with it.
         sys.setswitchinterval(0.0002)
-        topics = verify_topics(self._pipeline, self._bootstrap_servers, self._settings.kafka)
+        topics = verify_topics(
+            self._pipeline,
+            self._bootstrap_servers,
+            self._settings.kafka,
+            needed=rights_of(self._pipeline, "worker"),
+        )
+        if unseen := [name for name, topic in topics.items() if topic.config is None]:
+            logger.warning(
+                "this user may not see how %s are configured (DescribeConfigs), so that is not verified: another user can, "
+                "with `eventsrc topics verify`",
+                ", ".join(unseen),
+            )
         ids = {name: topic.topic_id for name, topic in topics.items()}
         self._dead_letter_partitions = topics[self._dead_letter].partitions
         catalog = Catalog(self._pipeline, self._settings.schemas_dir)
@@ -162,6 +175,8 @@ class _Worker:
             driver.run()
         except Fenced as exception:
             fenced = exception
+        except AccessDenied as denied:
+            raise self._missing_rights(denied) from denied
         finally:
             self._stopped.set()
             watch.close()
@@ -173,6 +188,21 @@ class _Worker:
             return EXIT_FENCED
         logger.info("drained")
         return EXIT_DRAINED
+
+    def _missing_rights(self, denied: AccessDenied) -> NotAuthorized:
+        """Kafka says of what kind the resource is; which topics it is about, it tells who asks for its own rights."""
+        needed = [right for right in rights_of(self._pipeline, "worker") if not right.optional]
+        if denied.kind == "topic":
+            names = {right.name for right in needed if right.kind == "topic"}
+            try:
+                observe_topics(names, self._bootstrap_servers, self._settings.kafka, needed)
+            except NotAuthorized as missing:
+                return missing
+            except EventsrcError as failed:
+                logger.info("asking which rights are missing failed: %s", failed)
+        return not_authorized(
+            self._settings.kafka, [right for right in needed if right.kind == denied.kind], str(denied)
+        )
 
     def _ports(self, driver: Driver) -> Ports:
         of = self._pipeline.settings
@@ -235,6 +265,8 @@ class _Worker:
         while not self._stopped.is_set():
             try:
                 holder = self._group.members().get(self._owner.instance)
+            except AccessDenied:
+                raise
             except WorkerError as failed:
                 logger.info("%s; asking again", failed)
             else:
