@@ -132,12 +132,17 @@ class InvalidSchema(EventsrcError, ValueError):
 
 
 class UnknownSchema(EventsrcError, LookupError):
-    """A well-framed record names a schema that is not known here: a newer version's, not garbage."""
+    """A well-framed record names a schema that is not known here: a newer version's, not garbage.
+
+    `fingerprint`: the bytes that name it; of a registry's framing the four of its id."""
 
     def __init__(self, fingerprint: bytes, message: str = "") -> None:
         self.fingerprint = fingerprint
-        hexadecimal = f"{int.from_bytes(fingerprint, 'little'):016x}"
-        super().__init__(message or f"no schema with fingerprint {hexadecimal} is known here")
+        if len(fingerprint) == 4:
+            unknown = f"the registry gave no schema for the id {int.from_bytes(fingerprint, 'big')} yet"
+        else:
+            unknown = f"no schema with fingerprint {int.from_bytes(fingerprint, 'little'):016x} is known here"
+        super().__init__(message or unknown)
 
 
 # ---- inside a worker

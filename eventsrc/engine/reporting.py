@@ -7,6 +7,7 @@ from eventsrc.engine.checkpoint import Lineage
 from eventsrc.engine.effects import Instant
 from eventsrc.engine.report import CheckpointReport, PartitionReport, RecoveryProgress
 from eventsrc.engine.takeover import Ownership, Phase
+from eventsrc.errors import UnknownSchema
 
 
 def report_of(ownership: Ownership, lineage: Lineage | None, cadence: Cadence, at: Instant) -> PartitionReport:
@@ -54,9 +55,6 @@ def _reason(ownership: Ownership) -> str | None:
             return ownership.reason
         case Phase.WAITING if ownership.partition is not None and ownership.partition.waiting_for is not None:
             waiting = ownership.partition.waiting_for
-            fingerprint = int.from_bytes(waiting.fingerprint, "little")
-            return (
-                f"the command at offset {waiting.offset} is of a schema not known here (fingerprint {fingerprint:016x})"
-            )
+            return f"the command at offset {waiting.offset}: {UnknownSchema(waiting.fingerprint)}"
         case _:
             return str(ownership.phase.value)

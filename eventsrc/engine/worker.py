@@ -64,7 +64,7 @@ from eventsrc.engine.snapshots import DISCARD
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
 from eventsrc.engine.transaction import TransactionEvent, TransactionLane, TransactionState
-from eventsrc.errors import SnapshotDamaged
+from eventsrc.errors import SnapshotDamaged, UnknownSchema
 from eventsrc.model.pipeline import Pipeline
 
 logger = logging.getLogger("eventsrc.engine")
@@ -278,9 +278,9 @@ class WorkerEngine:
         first_s = ownership.unknown_since.setdefault(waiting.fingerprint, at.monotonic_s)
         if first_s == at.monotonic_s:
             logger.warning(
-                "partition %s waits: the command at offset %d is of a schema not known here (fingerprint %016x); "
-                "put its file into the schema directory; after %g s it goes to the dead-letter topic",
-                ownership.key, waiting.offset, int.from_bytes(waiting.fingerprint, "little"),
+                "partition %s waits: the command at offset %d: %s; put its file into the schema directory, or mend the "
+                "registry; after %g s it goes to the dead-letter topic",
+                ownership.key, waiting.offset, UnknownSchema(waiting.fingerprint),
                 self.pipeline.settings.unknown_schema_deadline,
             )  # fmt: skip
         ownership.on(PhaseEvent.COMMAND_SCHEMA_UNKNOWN)

@@ -13,31 +13,31 @@ import time
 from collections.abc import Callable
 
 from eventsrc.adapters.kafka.command_producer import NotDelivered
-from eventsrc.codec.control import Reply, read_reply
-from eventsrc.codec.framing import PREFIX_BYTES
+from eventsrc.codec.control import Reply
+from eventsrc.codec.framing import prefix_of
 from eventsrc.errors import DecodingError, NotAuthorized, UnknownSchema, Unreachable
 from eventsrc.runtime.connection import Connection
 from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown
 
 _POLL_S = 0.02
-_COMMAND_ID = slice(PREFIX_BYTES, PREFIX_BYTES + 16)  # meta is a command's first field, and the id the first of meta
-
 logger = logging.getLogger("eventsrc.client")
 
 
 class CommandChannel:
     """Connects when constructed: raises `Unreachable`, `NotAuthorized`, `TopicsInvalid`.
 
-    `send` from any thread. `on_reply` is called on the channel's own thread, with a command that no longer waits; it
-    must end its future, and must not block.
+    `send` from any thread. `read_reply` raises DecodingError or UnknownSchema. `on_reply` is called on the channel's own
+    thread, with a command that no longer waits; it must end its future, and must not block.
     """
 
     def __init__(
         self,
         connection: Connection,
         replies: str,
+        read_reply: Callable[[bytes], Reply],
         on_reply: Callable[[WaitingCommand, Reply], None],
     ) -> None:
+        self._read_reply = read_reply
         self._on_reply = on_reply
         self._waiting = WaitingCommands()
         self._reader = connection.answers(replies, random.randrange(1 << 30))
@@ -106,7 +106,7 @@ class CommandChannel:
 
     def _answered(self, value: bytes) -> None:
         try:
-            reply = read_reply(value)
+            reply = self._read_reply(value)
         except (DecodingError, UnknownSchema) as error:
             logger.warning("an answer that cannot be read was ignored: %s", error)
             return
@@ -115,7 +115,8 @@ class CommandChannel:
             self._on_reply(waiting, reply)
 
     def _not_delivered(self, failure: NotDelivered) -> None:
-        waiting = self._waiting.take(failure.value[_COMMAND_ID])
+        at = len(prefix_of(failure.value))  # meta is a command's first field, and the id the first of meta
+        waiting = self._waiting.take(failure.value[at : at + 16])
         if waiting is None:
             return
         if failure.refusal is not None:

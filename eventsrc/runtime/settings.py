@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from eventsrc.adapters.kafka.config import PROTECTED
 from eventsrc.errors import InvalidSettings, Unreachable
 from eventsrc.runtime.running_stack import find_running_stack
-from eventsrc.runtime.secrets import mask_address, mask_settings
+from eventsrc.runtime.secrets import MASK, mask_address, mask_settings
 
 _Value = TypeVar("_Value")
 
@@ -52,6 +52,7 @@ class Settings:
     bootstrap_servers: str | None = None
     database_url: str | None = None
     schema_registry_url: str | None = None
+    schema_registry_auth: str | None = None
     state_dir: Path = Path(".eventsrc")
     schemas_dir: Path = Path("schemas")
     instance_id: str | None = None
@@ -112,7 +113,10 @@ class Settings:
     def in_environment(self) -> dict[str, str]:
         """As the environment gives them to a child process: secrets stay out of the process list. The application and
         the instance id are not among them."""
-        names = ("bootstrap_servers", "database_url", "schema_registry_url", "state_dir", "schemas_dir", "log_level")
+        names = (
+            "bootstrap_servers", "database_url", "schema_registry_url", "schema_registry_auth",
+            "state_dir", "schemas_dir", "log_level",
+        )  # fmt: skip
         given = {name: getattr(self, name) for name in names}
         return {f"EVENTSRC_{name.upper()}": str(value) for name, value in given.items() if value is not None} | {
             f"{_KAFKA_PREFIX}{name.upper().replace('.', '_')}": value for name, value in self.kafka.items()
@@ -135,6 +139,8 @@ class Settings:
         for name in ("database_url", "schema_registry_url"):
             if isinstance(address := shown[name], str):
                 shown[name] = mask_address(address)
+        if self.schema_registry_auth is not None:
+            shown["schema_registry_auth"] = MASK
         shown["kafka"] = mask_settings(self.kafka)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 

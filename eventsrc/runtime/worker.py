@@ -43,7 +43,7 @@ from eventsrc.adapters.kafka.topics import (
 from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
-from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.control import Reply
 from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
 from eventsrc.engine.effects import LogRefused
 from eventsrc.engine.notes import Owner, TopicIds, check_note_fits
@@ -53,6 +53,7 @@ from eventsrc.errors import AccessDenied, EventsrcError, Fenced, NotAuthorized, 
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.ports import SnapshotStore
+from eventsrc.runtime.catalogs import WORKER_WAIT_S, open_catalog
 from eventsrc.runtime.driver import Driver, Ports
 from eventsrc.runtime.restarts import EXIT_FENCED
 from eventsrc.runtime.settings import Settings
@@ -131,7 +132,7 @@ class _Worker:
             )
         ids = {name: topic.topic_id for name, topic in topics.items()}
         self._dead_letter_partitions = topics[self._dead_letter].partitions
-        catalog = Catalog(self._pipeline, self._settings.schemas_dir)
+        catalog = open_catalog(self._pipeline, self._settings, wait_s=WORKER_WAIT_S)
         schema_files.export(self._settings.schemas_dir, catalog.schemas())
         self._record = CrashRecord(self._directory)  # from here on: a start that Kafka or a topic prevents is no crash
         of = self._pipeline.settings
@@ -167,7 +168,7 @@ class _Worker:
             drain_s=of.transaction_timeout,  # what is in flight is decided by then, or aborted by the broker
             await_transaction_s=of.transaction_timeout + 2,
         )
-        driver.ports = self._ports(driver)
+        driver.ports = self._ports(driver, catalog.reply_writer())
         watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
         logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
         fenced: Fenced | None = None
@@ -204,7 +205,7 @@ class _Worker:
             self._settings.kafka, [right for right in needed if right.kind == denied.kind], str(denied)
         )
 
-    def _ports(self, driver: Driver) -> Ports:
+    def _ports(self, driver: Driver, write_reply: Callable[[Reply], bytes]) -> Ports:
         of = self._pipeline.settings
         membership = GroupMembership(
             membership_config(
@@ -217,7 +218,7 @@ class _Worker:
         return Ports(
             membership,
             EventsReader(events_reader_config(self._common, of.group_id), self._events, driver.on_partition_error),
-            ReplyProducer(self._common, replies_topic(self._pipeline.name), replies_message_bytes(of)),
+            ReplyProducer(self._common, replies_topic(self._pipeline.name), replies_message_bytes(of), write_reply),
             TakeoverQueries(
                 self._common,
                 of.group_id,

@@ -4,7 +4,7 @@ command again."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -26,7 +26,9 @@ class ReplyProducer:
 
     `message_bytes`: the replies topic's `max.message.bytes`."""
 
-    def __init__(self, common: Config, topic: str, message_bytes: int) -> None:
+    def __init__(
+        self, common: Config, topic: str, message_bytes: int, write: Callable[[Reply], bytes] = write_reply
+    ) -> None:
         self._producer = Producer(
             {
                 "linger.ms": 0,
@@ -38,6 +40,7 @@ class ReplyProducer:
             logger=logging.getLogger("eventsrc.librdkafka"),
         )
         self._topic = topic
+        self._write = write
         self._on_report = self._report  # bound once: thousands of answers wait at a time
         self._denied: KafkaError | None = None
 
@@ -80,7 +83,7 @@ class ReplyProducer:
             self._produce(_shortened(reply), answer)
 
     def _produce(self, reply: Reply, answer: Answer) -> None:
-        key, value = answer.command_id, write_reply(reply)
+        key, value = answer.command_id, self._write(reply)
         self._producer.produce(self._topic, value, key, answer.partition, on_delivery=self._on_report)
 
 
