@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from eventsrc.adapters.kafka.handshakes import why_no_answer
 from eventsrc.localstack.check import Check, failed, ok, skipped, unreachable, warning
 from eventsrc.localstack.kafka_version import broker_release
 
@@ -39,8 +40,11 @@ def check_kafka(config: Mapping[str, str | int | float | bool], described: str) 
     try:
         cluster = admin.list_topics(timeout=_CONNECT_TIMEOUT_S)
     except KafkaException as error:
-        text = f"{described}: no answer ({_reason(error)})"
+        heard = why_no_answer(str(config["bootstrap.servers"]), {name: str(value) for name, value in config.items()})
+        text = f"{described}: {heard or f'no answer ({_reason(error)})'}"
         mend = "check that Kafka runs and that KAFKA_BOOTSTRAP_SERVERS is its address, or unset it for a local one"
+        if heard is not None:
+            mend = "docs/security.md, `Connecting`: settings that the clients need"
         later = [skipped(name, "Kafka does not answer") for name in ("transaction", "fencing")]
         return [unreachable("kafka", text, mend), *later]
     found = _check_release(quiet, cluster.brokers, described)

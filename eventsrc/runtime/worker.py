@@ -43,6 +43,7 @@ from eventsrc.adapters.kafka.topics import (
 from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
+from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Reply
 from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
 from eventsrc.engine.effects import LogRefused
@@ -134,6 +135,7 @@ class _Worker:
         self._dead_letter_partitions = topics[self._dead_letter].partitions
         catalog = open_catalog(self._pipeline, self._settings, wait_s=WORKER_WAIT_S)
         schema_files.export(self._settings.schemas_dir, catalog.schemas())
+        write_reply = self._writers_made(catalog)
         self._record = CrashRecord(self._directory)  # from here on: a start that Kafka or a topic prevents is no crash
         of = self._pipeline.settings
         engine = WorkerEngine(
@@ -168,7 +170,7 @@ class _Worker:
             drain_s=of.transaction_timeout,  # what is in flight is decided by then, or aborted by the broker
             await_transaction_s=of.transaction_timeout + 2,
         )
-        driver.ports = self._ports(driver, catalog.reply_writer())
+        driver.ports = self._ports(driver, write_reply)
         watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
         logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
         fenced: Fenced | None = None
@@ -177,6 +179,7 @@ class _Worker:
         except Fenced as exception:
             fenced = exception
         except AccessDenied as denied:
+            self._record.close()  # no command is to blame
             raise self._missing_rights(denied) from denied
         finally:
             self._stopped.set()
@@ -189,6 +192,14 @@ class _Worker:
             return EXIT_FENCED
         logger.info("drained")
         return EXIT_DRAINED
+
+    def _writers_made(self, catalog: Catalog) -> Callable[[Reply], bytes]:
+        """All of them, before there is a group to join: a registry may refuse a schema. Returns that of answers."""
+        for aggregate in self._pipeline.aggregates.values():
+            catalog.barrier_writer(aggregate)
+            for event in aggregate.appliers:
+                catalog.event_writer(aggregate, event)
+        return catalog.reply_writer()
 
     def _missing_rights(self, denied: AccessDenied) -> NotAuthorized:
         """Kafka says of what kind the resource is; which topics it is about, it tells who asks for its own rights."""
