@@ -20,6 +20,7 @@ from eventsrc.runtime.connection import Connection
 from eventsrc.runtime.replies import WaitingCommand, WaitingCommands, end_unknown
 
 _POLL_S = 0.02
+
 logger = logging.getLogger("eventsrc.client")
 
 
@@ -45,6 +46,7 @@ class CommandChannel:
         self._producer = connection.commands(self._not_delivered)
         self._ended: str | None = None
         self._refused: NotAuthorized | None = None
+        self._answered_any = False
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="eventsrc-replies", daemon=True)
@@ -87,17 +89,25 @@ class CommandChannel:
             while not self._stopping.is_set():
                 for value in self._reader.poll(_POLL_S):
                     self._answered(value)
-                self._producer.poll()
+                self._poll_producer()
                 expired = self._waiting.take_expired(time.monotonic())
                 for waiting in expired:
                     end_unknown((waiting,), f"no answer came within {waiting.timeout_s:g} s")
         except NotAuthorized as refusal:
             self._refused = refusal
-            for waiting in self._waiting.take_all():
-                waiting.fail(refusal)
+            self._end(str(refusal))
         except Exception:
             logger.exception("the client stopped reading answers")
             self._end("the client stopped reading answers")
+            raise
+
+    def _poll_producer(self) -> None:
+        """A producer that is refused before anything was answered has sent nothing."""
+        try:
+            self._producer.poll()
+        except NotAuthorized as refusal:
+            for waiting in () if self._answered_any else self._waiting.take_all():
+                waiting.fail(refusal)
             raise
 
     def _end(self, why: str) -> None:
@@ -110,6 +120,7 @@ class CommandChannel:
         except (DecodingError, UnknownSchema) as error:
             logger.warning("an answer that cannot be read was ignored: %s", error)
             return
+        self._answered_any = True
         waiting = self._waiting.take(reply.command_id)
         if waiting is not None:  # None: it came too late, or it is for another client of this partition
             self._on_reply(waiting, reply)

@@ -52,6 +52,8 @@ class Stage:
         self.pipeline: Pipeline = self.app.pipeline
         wait_led(kafka, create_topics(self.pipeline, kafka).created)
         self._workers: list[Worker] = []
+        prepared = self.run("db", "upgrade", environment={})
+        assert prepared.returncode == 0, prepared.stderr
 
     @property
     def with_registry(self) -> dict[str, str]:

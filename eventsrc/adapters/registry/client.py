@@ -6,6 +6,7 @@ must be asked.
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -28,43 +29,35 @@ class RegistryClient:
     def __init__(self, url: str, auth: str | None) -> None:
         """Raises `InvalidSettings`."""
         self.address, self._auth = _split(url, auth)
-        self._made: SchemaRegistryClient | None = None
 
     def register(self, subject: str, schema: Any) -> int:
         """The id. Safe to repeat. Raises `SchemaIncompatible`, `NotAuthorized`, `Unreachable`, `InvalidSettings`."""
-        client = self._client()
-        from confluent_kafka.schema_registry import Schema
-
+        library = _library()
         try:
-            return int(client.register_schema(subject, Schema(json.dumps(schema), "AVRO")))
+            with self._connected(library) as client:
+                return int(client.register_schema(subject, library.Schema(json.dumps(schema), "AVRO")))
         except Exception as failure:
             raise self._translated(failure, f"registering {subject}") from failure
 
     def schema(self, schema_id: int) -> Any | None:
         """None where the registry has none of that id. Raises `NotAuthorized`, `Unreachable`, `InvalidSettings`."""
-        client = self._client()
+        library = _library()
         try:
-            text = client.get_schema(schema_id).schema_str
+            with self._connected(library) as client:
+                text = client.get_schema(schema_id).schema_str
         except Exception as failure:
             if _status(failure) in _NOT_FOUND:
                 return None
             raise self._translated(failure, f"asking for the schema {schema_id}") from failure
         return json.loads(text or "null")
 
-    def _client(self) -> SchemaRegistryClient:
-        if self._made is None:
-            try:
-                from confluent_kafka.schema_registry import SchemaRegistryClient
-            except ImportError as missing:
-                raise InvalidSettings(
-                    f"SCHEMA_REGISTRY_URL is set, and the registry's client is not installed ({missing}): "
-                    "pip install 'eventsrc[registry]', or unset it"
-                ) from missing
-            config: dict[str, Any] = {"url": self.address, "timeout": TIMEOUT_S, "max.retries": 0}
-            if self._auth is not None:
-                config["basic.auth.user.info"] = self._auth
-            self._made = SchemaRegistryClient(config)
-        return self._made
+    def _connected(self, library: Any) -> SchemaRegistryClient:
+        """For one question, after which its connection is closed: a few are asked in a process's life."""
+        config: dict[str, Any] = {"url": self.address, "timeout": TIMEOUT_S, "max.retries": 0}
+        if self._auth is not None:
+            config["basic.auth.user.info"] = self._auth
+        client: SchemaRegistryClient = library.SchemaRegistryClient(config)
+        return client
 
     def _translated(self, failure: Exception, what: str) -> EventsrcError:
         status = _status(failure)
@@ -83,6 +76,16 @@ class RegistryClient:
         return Unreachable(
             f"the schema registry at {self.address} does not answer, {what}: {_said(failure)}. Check SCHEMA_REGISTRY_URL"
         )
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("confluent_kafka.schema_registry")
+    except ImportError as missing:
+        raise InvalidSettings(
+            f"SCHEMA_REGISTRY_URL is set, and the registry's client is not installed ({missing}): "
+            "pip install 'eventsrc[registry]', or unset it"
+        ) from missing
 
 
 def _split(url: str, auth: str | None) -> tuple[str, str | None]:
