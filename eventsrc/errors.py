@@ -138,11 +138,13 @@ class UnknownSchema(EventsrcError, LookupError):
 
     def __init__(self, fingerprint: bytes, message: str = "") -> None:
         self.fingerprint = fingerprint
+        super().__init__(message or f"no schema with {self.name_of(fingerprint)} is known here")
+
+    @staticmethod
+    def name_of(fingerprint: bytes) -> str:
         if len(fingerprint) == 4:
-            unknown = f"the registry gave no schema for the id {int.from_bytes(fingerprint, 'big')} yet"
-        else:
-            unknown = f"no schema with fingerprint {int.from_bytes(fingerprint, 'little'):016x} is known here"
-        super().__init__(message or unknown)
+            return f"the registry's id {int.from_bytes(fingerprint, 'big')}"
+        return f"fingerprint {int.from_bytes(fingerprint, 'little'):016x}"
 
 
 # ---- inside a worker

@@ -55,6 +55,7 @@ def _reason(ownership: Ownership) -> str | None:
             return ownership.reason
         case Phase.WAITING if ownership.partition is not None and ownership.partition.waiting_for is not None:
             waiting = ownership.partition.waiting_for
-            return f"the command at offset {waiting.offset}: {UnknownSchema(waiting.fingerprint)}"
+            name = UnknownSchema.name_of(waiting.fingerprint)
+            return f"the command at offset {waiting.offset} is of a schema not known here ({name})"
         case _:
             return str(ownership.phase.value)

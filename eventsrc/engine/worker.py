@@ -278,9 +278,9 @@ class WorkerEngine:
         first_s = ownership.unknown_since.setdefault(waiting.fingerprint, at.monotonic_s)
         if first_s == at.monotonic_s:
             logger.warning(
-                "partition %s waits: the command at offset %d: %s; put its file into the schema directory, or mend the "
-                "registry; after %g s it goes to the dead-letter topic",
-                ownership.key, waiting.offset, UnknownSchema(waiting.fingerprint),
+                "partition %s waits: the command at offset %d is of a schema not known here (%s); put its file into the "
+                "schema directory, or mend the registry; after %g s it goes to the dead-letter topic",
+                ownership.key, waiting.offset, UnknownSchema.name_of(waiting.fingerprint),
                 self.pipeline.settings.unknown_schema_deadline,
             )  # fmt: skip
         ownership.on(PhaseEvent.COMMAND_SCHEMA_UNKNOWN)

@@ -94,7 +94,7 @@ def test_control_records_are_written_with_ids_and_read(catalog: Catalog) -> None
 
 def test_an_id_that_the_registry_does_not_give_is_unknown_and_not_garbage(catalog: Catalog) -> None:
     value = registry_prefix(1234) + b"..."
-    with pytest.raises(UnknownSchema, match="the id 1234") as unknown:
+    with pytest.raises(UnknownSchema, match="the registry's id 1234") as unknown:
         catalog.event_reader(ACCOUNT, prefix_of(value))
     assert unknown.value.fingerprint == value[1:5]
 
