@@ -71,7 +71,7 @@ def acls(
         str | None, typer.Option(metavar="User:NAME", help="Who gets them [default: the user of sasl.username].")
     ] = None,
     role: Annotated[
-        Literal["worker", "client", "operator", "reader"], typer.Option(help="What the user runs.")
+        Literal["worker", "client", "operator", "reader", "doctor"], typer.Option(help="What the user runs.")
     ] = "worker",
     as_json: AsJson = False,
 ) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventsrc import Client, NotAuthorized, Unreachable
+from eventsrc import Client, CommandFailed, NotAuthorized, Unreachable
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.events_reader import EventsReader, events_reader_config
 from eventsrc.adapters.kafka.rights import Right, Role, rights_of
@@ -62,7 +64,7 @@ class Stage:
         self.broker.allow(name, [_plain(right) for right in rights_of(self.pipeline, role) if right != without])
         return settings
 
-    def worker(self, kafka: Mapping[str, str], instance: str = "one", **environment: str) -> Worker:
+    def worker(self, kafka: Mapping[str, str], instance: str = "one", fault: str = "", **environment: str) -> Worker:
         directory = self._directory / unique("worker")
         directory.mkdir()
         address = {"KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers}
@@ -71,7 +73,7 @@ class Stage:
             {**self.environment, **address, **variables(kafka), **environment},
         )  # fmt: skip
         self._workers.append(worker)
-        worker.start()
+        worker.start(fault)
         return worker
 
     def client(self, kafka: Mapping[str, str]) -> Client:
@@ -126,21 +128,32 @@ def send(client: Client, application: Any, id: str, amount: int) -> int:
     return client.send(application.Account, id, application.Deposit(amount), timeout=30).sequence
 
 
-def test_a_worker_and_a_client_do_all_they_must_with_the_least_rights(stage: Stage) -> None:
+def test_a_worker_and_a_client_do_all_they_must_with_the_least_rights(stage: Stage, database_url: str) -> None:
     app, kafka = stage.application, stage.user("worker")
-    worker = stage.worker(kafka)
+    database = {"DATABASE_URL": database_url}
+    assert stage.run("db", "upgrade", kafka={}, **database).returncode == 0
+    # killed with a transaction open: the second worker must end that itself, long before it times out
+    worker = stage.worker(kafka, fault="after-send-offsets:8", **database)
     with stage.client(stage.user("client")) as client:
         assert send(client, app, "alice", 5) == 1
-        failed = client.submit(app.Account, "alice", app.Poison(), timeout=30)
-        with pytest.raises(Exception, match="handler-failed"):
-            failed.result(30)
-        worker.kill()
-        successor = stage.worker(kafka, "two")  # another instance: it must end the first one's transaction itself
-        assert send(client, app, "alice", 7) == 2
+        failed = client.submit(app.Account, "alice", app.Poison(), timeout=60)
+        with pytest.raises(CommandFailed, match="handler-failed"):
+            failed.result(60)
+        done = stage.run("checkpoint", "now", kafka=stage.user("reader"), **database)
+        assert done.returncode == 0, done.stdout + done.stderr
+        sent = 0
+        while worker.running:
+            last = client.submit(app.Account, "alice", app.Deposit(1), timeout=60)
+            sent += 1
+            time.sleep(0.1)
+        assert worker.wait_ended(5) == -signal.SIGKILL
+        successor = stage.worker(kafka, "two", **database)
+        assert last.result(60).sequence == 1 + sent
+        assert "fencing instance one" in successor.log()
         account = client.get(app.Account, "alice")
         assert account is not None
-        assert account.balance == 12
-        assert [each.sequence for each in client.history(app.Account, "alice")] == [1, 2]
+        assert account.balance == 5 + sent
+        assert len(client.history(app.Account, "alice")) == 1 + sent
     assert successor.drain() == 0
     assert "Authorization" not in worker.log(whole=True) + successor.log(whole=True)
     assert "may not" not in successor.log(whole=True)
@@ -266,6 +279,18 @@ def test_an_operator_creates_topics_and_without_the_right_is_told(stage: Stage) 
     operator = stage.user("operator")
     assert stage.run("topics", "create", kafka=operator).returncode == 0
     assert stage.run("topics", "verify", kafka=operator).returncode == 0
+
+
+def test_doctor_tries_a_broker_with_its_own_rights_and_says_which_login_is_refused(stage: Stage) -> None:
+    kafka = stage.user("doctor")
+    done = stage.run("doctor", "--json", kafka=kafka)
+    found = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+    assert {name: found[name]["verdict"] for name in ("kafka", "transaction", "fencing")} == {
+        "kafka": "ok", "transaction": "ok", "fencing": "ok",
+    }, found  # fmt: skip
+    refused = stage.run("doctor", "--json", kafka={**kafka, "sasl.password": "wrong"})
+    assert refused.returncode == 3
+    assert "refuses the login" in refused.stdout
 
 
 def test_the_printed_rights_are_those_of_the_table(stage: Stage) -> None:

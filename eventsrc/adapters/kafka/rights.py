@@ -17,11 +17,13 @@ from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic
 if TYPE_CHECKING:
     from eventsrc.model.pipeline import Pipeline
 
-Operation = Literal["Read", "Write", "Create", "Describe", "DescribeConfigs", "IdempotentWrite"]
+Operation = Literal["Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs"]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
-Role = Literal["worker", "client", "operator", "reader"]
+Role = Literal["worker", "client", "operator", "reader", "doctor"]
 
-ROLES: tuple[Role, ...] = ("worker", "client", "operator", "reader")
+ROLES: tuple[Role, ...] = ("worker", "client", "operator", "reader", "doctor")
+DOCTOR_PREFIX = "eventsrc-doctor-"
+"""Of the topic that `doctor` tries a broker with, and its transactional ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,13 @@ def _operator(pipeline: Pipeline) -> tuple[Right, ...]:
     )
 
 
+def _doctor(_: Pipeline) -> tuple[Right, ...]:
+    operations: tuple[Operation, ...] = ("Create", "Write", "Read", "Delete")
+    purpose = "a topic of its own is tried"
+    topics = (Right(operation, "topic", DOCTOR_PREFIX, purpose, prefixed=True) for operation in operations)
+    return (*topics, Right("Write", "transactional-id", DOCTOR_PREFIX, "transactions are tried", prefixed=True))
+
+
 def _configurations(pipeline: Pipeline) -> tuple[Right, ...]:
     return tuple(
         Right("DescribeConfigs", "topic", name, "how the topic is configured is verified", optional=True)
@@ -119,7 +128,9 @@ def _topics(pipeline: Pipeline) -> tuple[str, ...]:
     return (*of_aggregates, replies_topic(pipeline.name), dead_letter_topic(pipeline.name))
 
 
-_OF_ROLE = {"worker": _worker, "client": _client, "operator": _operator, "reader": _reader}
+_OF_ROLE = {
+    "worker": _worker, "client": _client, "operator": _operator, "reader": _reader, "doctor": _doctor,
+}  # fmt: skip
 
 
 def not_authorized(kafka: Mapping[str, object] | None, rights: Iterable[Right], said: str = "") -> NotAuthorized:
