@@ -190,7 +190,7 @@ class TransactionalProducer:
                         each.key,
                         each.partition % count,
                         headers=list(each.headers),
-                        on_delivery=self._note_denial,
+                        on_delivery=self._note_denial if each is section.dead_letters[-1] else None,
                     )
                     break
                 except BufferError:  # large letters fill librdkafka's queue: let it drain

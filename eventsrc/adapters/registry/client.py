@@ -44,12 +44,11 @@ class RegistryClient:
         library = _library()
         try:
             with self._connected(library) as client:
-                text = client.get_schema(schema_id).schema_str
+                return json.loads(client.get_schema(schema_id).schema_str or "null")
         except Exception as failure:
             if _status(failure) in _NOT_FOUND:
                 return None
             raise self._translated(failure, f"asking for the schema {schema_id}") from failure
-        return json.loads(text or "null")
 
     def _connected(self, library: Any) -> SchemaRegistryClient:
         """For one question, after which its connection is closed: a few are asked in a process's life."""

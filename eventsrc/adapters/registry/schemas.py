@@ -67,13 +67,13 @@ class RegistrySchemas(RegisteredSchemas):
         return found
 
     def schema_of(self, schema_id: int) -> Any | None:
-        found = self._known.get(schema_id)
-        if found is None:
-            found = self._known[schema_id] = self._cache.schema(schema_id)
-        if found is None:
-            self._ask(schema_id)
-            found = self._known.get(schema_id)
-        return found
+        if schema_id not in self._known:
+            kept = self._cache.schema(schema_id)
+            if kept is None:
+                self._ask(schema_id)
+            else:
+                self._known[schema_id] = kept
+        return self._known.get(schema_id)
 
     def _ask(self, schema_id: int) -> None:
         now_s = time.monotonic()
