@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from eventsrc.localstack.distribution import KafkaDistribution
 from eventsrc.localstack.kafka import KafkaBroker
@@ -47,6 +47,15 @@ class Authority:
 
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def client_pem(self, name: str, password: bytes) -> tuple[bytes, bytes]:
+        """A certificate, and its key, which opens with that password."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        certificate = _certificate(_named(name), key, self.name, self.key, usage)
+        encrypted = serialization.BestAvailableEncryption(password)
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encrypted)
+        return certificate.public_bytes(serialization.Encoding.PEM), private
 
     def server_pem(self) -> bytes:
         """A key and a certificate for a server on loopback, as Kafka's PEM key store takes them."""
@@ -86,13 +95,18 @@ def _certificate(
 
 
 class SecuredBroker:
-    """`bootstrap_servers` is the SASL_SSL listener's; `plain` that of the super user."""
+    """`bootstrap_servers` is the SASL_SSL listener's; `mutual` that of one where certificates are the login; `plain` that
+    of the super user."""
 
-    def __init__(self, directory: Path, broker: KafkaBroker, port: int, ca: Path) -> None:
+    def __init__(
+        self, directory: Path, broker: KafkaBroker, ports: Mapping[str, int], ca: Path, signing: Authority
+    ) -> None:
         self.directory = directory
         self.broker = broker
         self.ca = ca
-        self.bootstrap_servers = f"{LOOPBACK}:{port}"
+        self.authority = signing
+        self.bootstrap_servers = f"{LOOPBACK}:{ports['SECURED']}"
+        self.mutual = f"{LOOPBACK}:{ports['MUTUAL']}"
         self.plain = broker.bootstrap_servers
         self._admin = AdminClient({"bootstrap.servers": self.plain, "log_level": 0})
 
@@ -167,18 +181,19 @@ def secured_broker(directory: Path, distribution: KafkaDistribution) -> Iterator
     ca, key_store = directory / "ca.pem", directory / "server.pem"
     ca.write_bytes(made.pem())
     key_store.write_bytes(made.server_pem())
-    port = free_port()
-    with KafkaBroker(
-        directory, distribution, properties=_properties(key_store), further_listeners={"SECURED": port}
-    ) as broker:
-        yield SecuredBroker(directory, broker, port, ca)
+    ports = {"SECURED": free_port(), "MUTUAL": free_port()}
+    with KafkaBroker(directory, distribution, properties=_properties(key_store, ca), further_listeners=ports) as broker:
+        yield SecuredBroker(directory, broker, ports, ca, made)
 
 
-def _properties(key_store: Path) -> dict[str, str]:
+def _properties(key_store: Path, ca: Path) -> dict[str, str]:
     return {
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL,MUTUAL:SSL",
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(key_store),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(ca),
+        "listener.name.mutual.ssl.client.auth": "required",
         "sasl.enabled.mechanisms": _MECHANISM,
         "listener.name.secured.scram-sha-512.sasl.jaas.config": (
             "org.apache.kafka.common.security.scram.ScramLoginModule required;"

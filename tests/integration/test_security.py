@@ -343,7 +343,7 @@ def test_no_secret_is_ever_printed(stage: Stage, tmp_path: Path) -> None:
     said = [done.stdout, done.stderr, repr(Settings(kafka=talkative))]
     said.append(stage.run("--debug", "topics", "verify", kafka={**talkative, "sasl.username": "nobody"}).stderr)
     key = tmp_path / "key.pem"
-    key.write_bytes(_encrypted_key())
+    key.write_bytes(stage.broker.authority.client_pem("app", b"another password")[1])
     with_key = {**kafka, "ssl.key.location": str(key), "ssl.key.password": "wrong-" + PASSWORD}
     refused = stage.run("--debug", "topics", "verify", kafka=with_key)
     assert refused.returncode == 2
@@ -359,13 +359,26 @@ def test_no_secret_is_ever_printed(stage: Stage, tmp_path: Path) -> None:
     assert not [text for text in (*said, *state) if PASSWORD in text]
 
 
-def _encrypted_key() -> bytes:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"another password"),
-    )
+def test_a_client_certificate_with_an_encrypted_key_is_a_login(stage: Stage, tmp_path: Path) -> None:
+    stage.broker.allow("CN=app", [_plain(right) for right in rights_of(stage.pipeline, "reader")])
+    ca = {"security.protocol": "SSL", "ssl.ca.location": str(stage.broker.ca)}
+    address = {"KAFKA_BOOTSTRAP_SERVERS": stage.broker.mutual}
+    codes = {}
+    for name, signing in (("ours", stage.broker.authority), ("another", authority("another"))):
+        certificate, key = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        shown, private = signing.client_pem("app", PASSWORD.encode())
+        certificate.write_bytes(shown)
+        key.write_bytes(private)
+        login = {
+            "ssl.certificate.location": str(certificate),
+            "ssl.key.location": str(key),
+            "ssl.key.password": PASSWORD,
+        }
+        done = stage.run("topics", "verify", kafka={**ca, **login}, **address)
+        assert PASSWORD not in done.stdout + done.stderr
+        codes[name] = done.returncode
+    assert codes == {"ours": 0, "another": 3}
+    anonymous = stage.run("topics", "verify", kafka=ca, **address)
+    assert anonymous.returncode == 3
+    assert "does not complete the TLS handshake" in anonymous.stderr
+    assert "ssl.certificate.location" in anonymous.stderr

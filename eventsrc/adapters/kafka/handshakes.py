@@ -68,7 +68,9 @@ def _words(error: KafkaError) -> str | None:
     said = error.str()
     if error.code() == KafkaError._AUTHENTICATION:
         return f"refuses the login: {said}. Check sasl.username, sasl.password and sasl.mechanism"
-    if error.code() == KafkaError._SSL:
+    if (
+        error.code() == KafkaError._SSL or "SSL alert" in said
+    ):  # an alert: the broker refuses our certificate, or its lack
         return (
             f"does not complete the TLS handshake: {said}. Check ssl.ca.location, which must hold the authority that "
             "signed the brokers' certificate, and ssl.certificate.location where the brokers want one"
