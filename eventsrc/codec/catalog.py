@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from eventsrc.codec import control, schema_files
-from eventsrc.codec.framing import MARKER, framing_prefix, parse_prefix, registry_prefix
+from eventsrc.codec.framing import MARKER, framing_prefix, parse_prefix, prefix_of, registry_prefix
 from eventsrc.codec.metas import with_meta
 from eventsrc.codec.nodes import RecordNode, crc64_avro, parse
 from eventsrc.codec.reader import Shape, compile_reader
@@ -104,7 +104,7 @@ class Catalog:
         return self._current_readers(aggregate, "event", "meta+value")
 
     def event_reader(self, aggregate: AggregateType, prefix: bytes) -> EventReader:
-        """`read(value) -> (EventMeta, event)`, for the schema that the value's prefix names.
+        """`read(value) -> (EventMeta, event)`, for the schema that the value's prefix names; its first ten bytes do as well.
 
         `UnknownSchema`; `NotThisKind` where the schema is of something else; `DecodingError` without framing, or
         where no event of the aggregate can be read from that schema. The function raises `DecodingError` alone.
@@ -134,6 +134,7 @@ class Catalog:
 
     def control_reader(self, prefix: bytes) -> ControlReader:
         """`read(value) -> Barrier | Pruned | Reply`. `UnknownSchema`, `NotThisKind`, `DecodingError`."""
+        prefix = prefix_of(prefix)
         reader = self._controls.get(prefix)
         if reader is None:
             reader = self._controls[prefix] = self._compile_control(prefix)
@@ -244,6 +245,7 @@ class Catalog:
 
     def _reader(self, aggregate: AggregateType, prefix: bytes, kind: MessageKind, shape: Shape) -> Any:
         readers = self._current_readers(aggregate, kind, shape)
+        prefix = prefix_of(prefix)
         reader = readers.get(prefix)
         if reader is None:
             file = self._named_by(prefix)

@@ -53,6 +53,7 @@ def test_events_are_written_with_ids_and_read_in_both_framings(catalog: Catalog)
         assert value[5:] == single[10:]
         for each in (value, single):
             assert catalog.event_reader(ACCOUNT, prefix_of(each))(each) == (META, event)
+            assert catalog.event_reader(ACCOUNT, each[:10])(each) == (META, event)
 
 
 def test_commands_are_read_in_both_framings_with_one_body(catalog: Catalog) -> None:
