@@ -203,6 +203,25 @@ def test_a_takeover_that_may_not_read_the_log_is_denied(stage: Stage) -> None:
     reader.close()
 
 
+def test_without_the_right_to_end_anothers_transaction_it_is_waited_for(stage: Stage) -> None:
+    app = stage.application
+    (of_group,) = [right for right in rights_of(stage.pipeline, "worker") if right.kind == "transactional-id"]
+    alone = stage.user("worker", without=of_group)
+    own = (of_group.operation, of_group.kind, f"{of_group.name}two", False)
+    stage.broker.allow(alone["sasl.username"], [own])
+    worker = stage.worker(stage.user("worker"), fault="after-send-offsets:5")
+    with stage.client(stage.user("client")) as client:
+        sent = 0
+        while worker.running:
+            last = client.submit(app.Account, "alice", app.Deposit(1), timeout=90)
+            sent += 1
+            time.sleep(0.1)
+        successor = stage.worker(alone, "two")
+        assert last.result(90).sequence == sent
+    assert "its earlier owner's transaction cannot be ended, and is waited for" in successor.log()
+    assert successor.drain() == 0
+
+
 def test_what_is_optional_is_said_and_gone_without(stage: Stage) -> None:
     name = unique("worker")
     kafka = stage.broker.add_user(name, PASSWORD)
