@@ -141,7 +141,7 @@ class AggregateReader:
         """The event that was folded may share its containers with the state, which changes them: it is decoded once more."""
         event = recorded.event
         if record.value is not None and not flat(aggregate.events[type(event)].record):
-            event = self._catalog.event_reader(aggregate, record.value[:10])(record.value)[1]
+            event = self._catalog.event_reader(aggregate, prefix_of(record.value))(record.value)[1]
         return recorded._replace(event=event, offset=record.offset)
 
     def _is_above(self, cut: PartitionCut, fold: PartitionFold, record: StoredRecord) -> bool:
