@@ -100,6 +100,10 @@ def _operator(pipeline: Pipeline) -> tuple[Right, ...]:
             Right("Write", "topic", commands_topic(pipeline.name, name), "commands are sent, dead letters sent again")
             for name in pipeline.aggregates
         ),
+        Right("Write", "topic", dead_letter_topic(pipeline.name), "what was done stands beside the dead letter"),
+        Right(
+            "Write", "transactional-id", f"{pipeline.settings.group_id}.dlq", "dead letters are handled in transactions"
+        ),
         Right("Read", "topic", replies, "answers to commands are read"),
         *(right for right in _reader(pipeline) if (right.operation, right.name) != ("Describe", replies)),
     )
