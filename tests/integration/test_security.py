@@ -300,6 +300,18 @@ def test_an_operator_creates_topics_and_without_the_right_is_told(stage: Stage) 
     assert stage.run("topics", "verify", kafka=operator).returncode == 0
 
 
+def test_an_operator_sends_a_dead_letter_again_and_a_reader_may_not(stage: Stage) -> None:
+    app = stage.application
+    stage.worker(stage.user("worker"))
+    with stage.client(stage.user("client")) as client, pytest.raises(CommandFailed):
+        client.send(app.Account, "alice", app.Poison(), timeout=60)
+    refused = stage.run("dlq", "retry", "--all", "--yes", kafka=stage.user("reader"))
+    assert refused.returncode == 1
+    assert f"Write on transactional-id {stage.name}.dlq" in refused.stderr
+    done = stage.run("dlq", "retry", "--all", "--yes", kafka=stage.user("operator"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_doctor_tries_a_broker_with_its_own_rights_and_says_which_login_is_refused(stage: Stage) -> None:
     kafka = stage.user("doctor")
     done = stage.run("doctor", "--json", kafka=kafka)
