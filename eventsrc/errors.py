@@ -106,6 +106,14 @@ class TopicsInvalid(EventsrcError):
         self.problems = tuple(problems)
 
 
+class NotAuthorized(EventsrcError):
+    """Kafka refuses this user something. Grant it what `problems` lists, one line for each right, and start again."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
 class Unreachable(EventsrcError):
     """Kafka or Postgres does not answer. Nothing was changed."""
 
@@ -135,12 +143,19 @@ class InvalidSchema(EventsrcError, ValueError):
 
 
 class UnknownSchema(EventsrcError, LookupError):
-    """A well-framed record names a schema that is not known here: a newer version's, not garbage."""
+    """A well-framed record names a schema that is not known here: a newer version's, not garbage.
+
+    `fingerprint`: the bytes that name it; of a registry's framing the four of its id."""
 
     def __init__(self, fingerprint: bytes, message: str = "") -> None:
         self.fingerprint = fingerprint
-        hexadecimal = f"{int.from_bytes(fingerprint, 'little'):016x}"
-        super().__init__(message or f"no schema with fingerprint {hexadecimal} is known here")
+        super().__init__(message or f"no schema with {self.name_of(fingerprint)} is known here")
+
+    @staticmethod
+    def name_of(fingerprint: bytes) -> str:
+        if len(fingerprint) == 4:
+            return f"the registry's id {int.from_bytes(fingerprint, 'big')}"
+        return f"fingerprint {int.from_bytes(fingerprint, 'little'):016x}"
 
 
 # ---- inside a worker
@@ -166,6 +181,14 @@ class OutcomeInDoubt(WorkerError):
 class TransactionOutlived(OutcomeInDoubt):
     """The broker aborted the transaction because it was open for longer than its timeout. As OutcomeInDoubt, and make
     the next one smaller."""
+
+
+class AccessDenied(WorkerError):
+    """Kafka refuses a right, and asking again does not help. End, and name the right: `kind` is that of its resource."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Fenced(WorkerError):

@@ -125,9 +125,9 @@ class Replies(Protocol):
     """Answers to callers; outside every transaction."""
 
     def send(self, answers: Sequence[Answer]) -> None:
-        """Each to the partition of the replies topic that it names, keyed by its command id. Never blocks or raises: what
-        cannot be sent is dropped. An `ok` too large for a record goes as a `duplicate` without events: its caller
-        reads them back."""
+        """Each to the partition of the replies topic that it names, keyed by its command id. Never blocks: what cannot be
+        sent is dropped. An `ok` too large for a record goes as a `duplicate` without events: its caller reads them back.
+        Raises AccessDenied alone, for earlier ones as well: call it now and then, with none."""
 
     def flush(self, timeout_s: float) -> None:
         """Returns when all are delivered, or the time is over."""

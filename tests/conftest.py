@@ -32,7 +32,7 @@ hypothesis.settings.register_profile("thorough", deadline=None, max_examples=5_0
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 _HERE = Path(__file__).parent
-_MARKED_DIRECTORIES = ("integration", "fault")
+_MARKED_DIRECTORIES = ("integration", "fault", "registry")
 
 
 def pytest_configure() -> None:

@@ -268,9 +268,9 @@ def _box(session: Session, pipeline: Pipeline) -> Iterator[DeadLetterBox]:
 
 
 def _decoder(session: Session, pipeline: Pipeline) -> LetterDecoder:
-    from eventsrc.codec.catalog import Catalog
+    from eventsrc.runtime.catalogs import open_catalog
 
-    return LetterDecoder(pipeline, Catalog(pipeline, session.settings.schemas_dir))
+    return LetterDecoder(pipeline, open_catalog(pipeline, session.settings))
 
 
 def _typed_app(words: list[str] | None) -> str | None:

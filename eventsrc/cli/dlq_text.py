@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventsrc.cli.render import columns, local_time, message_text, printable, record_to_json, rfc3339
+from eventsrc.codec.framing import prefix_of
 from eventsrc.engine.letters import Audit, Letter, Letters
 from eventsrc.engine.retrying import may_be_sent
 from eventsrc.errors import EventsrcError
@@ -52,7 +53,7 @@ class LetterDecoder:
         if not letter.whole:
             return Decoded(aggregate.name, problem="only its beginning was kept")
         try:
-            meta, _, command = self._catalog.command_reader(aggregate, letter.value[:10])(letter.value)
+            meta, _, command = self._catalog.command_reader(aggregate, prefix_of(letter.value))(letter.value)
         except EventsrcError as unreadable:
             return Decoded(aggregate.name, problem=str(unreadable))
         message = aggregate.commands[type(command)]

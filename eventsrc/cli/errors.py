@@ -15,6 +15,7 @@ from eventsrc.errors import (
     InvalidId,
     InvalidMoment,
     InvalidSettings,
+    NotAuthorized,
     SchemaIncompatible,
     TopicsInvalid,
     Unreachable,
@@ -61,7 +62,7 @@ def show_error(error: Exception, *, debug: bool) -> None:
 
 
 def error_text(error: Exception) -> str:
-    if isinstance(error, TopicsInvalid | SchemaIncompatible) and error.problems:
+    if isinstance(error, TopicsInvalid | SchemaIncompatible | NotAuthorized) and error.problems:
         return "\n".join([str(error), *(f"  {problem}" for problem in error.problems)])
     if isinstance(error, EventsrcError):
         return str(error)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from eventsrc.cli.session import Session
-from eventsrc.codec.catalog import Catalog
 from eventsrc.model.pipeline import Pipeline
+from eventsrc.runtime.catalogs import open_catalog
 from eventsrc.runtime.connection import KafkaConnection
 from eventsrc.runtime.reading import AggregateReader
 
@@ -15,7 +15,7 @@ from eventsrc.runtime.reading import AggregateReader
 @contextmanager
 def open_reader(session: Session, pipeline: Pipeline) -> Iterator[AggregateReader]:
     settings = session.settings
-    catalog = Catalog(pipeline, settings.schemas_dir)
+    catalog = open_catalog(pipeline, settings)
     reader = AggregateReader(pipeline, catalog, KafkaConnection(session.kafka_address, settings.kafka))
     try:
         yield reader

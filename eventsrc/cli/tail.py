@@ -13,6 +13,7 @@ from eventsrc.cli.errors import UsageError
 from eventsrc.cli.finding import find_aggregate
 from eventsrc.cli.render import dump, local_time, message_text, printable, record_to_json, rfc3339
 from eventsrc.cli.session import AsJson, Session, command
+from eventsrc.codec.framing import prefix_of
 from eventsrc.codec.keys import parse_event_key
 from eventsrc.errors import DecodingError, UnknownSchema
 from eventsrc.model.moments import parse_instant
@@ -51,7 +52,7 @@ def tail(
     From now on, or from --since on; with --no-follow, what there is. Order holds within a partition.
     """
     from eventsrc.adapters.kafka.tail import TopicTail
-    from eventsrc.codec.catalog import Catalog
+    from eventsrc.runtime.catalogs import open_catalog
 
     pipeline, rest = session.split(words)
     if rest:
@@ -61,7 +62,7 @@ def tail(
     since_ms = _milliseconds(parse_instant(since, now)) if since else None
     until_ms = _milliseconds(parse_instant(until, now)) if until else None
     topics = wanted.topics(pipeline, with_commands=commands)
-    decoder = RecordDecoder(Catalog(pipeline, session.settings.schemas_dir), topics)
+    decoder = RecordDecoder(open_catalog(pipeline, session.settings), topics)
     source = TopicTail(
         list(topics),
         session.kafka_address,
@@ -178,11 +179,11 @@ class RecordDecoder:
         return _shown("command", record, aggregate, aggregate_id, None, self._read_command)
 
     def _read_event(self, aggregate: AggregateType, value: bytes) -> tuple[bytes, Any]:
-        meta, event = self._catalog.event_reader(aggregate, value[:10])(value)
+        meta, event = self._catalog.event_reader(aggregate, prefix_of(value))(value)
         return meta.command_id, event
 
     def _read_command(self, aggregate: AggregateType, value: bytes) -> tuple[bytes, Any]:
-        meta, _, decoded = self._catalog.command_reader(aggregate, value[:10])(value)
+        meta, _, decoded = self._catalog.command_reader(aggregate, prefix_of(value))(value)
         return meta.id, decoded
 
 

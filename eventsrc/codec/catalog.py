@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from eventsrc.codec import control, schema_files
-from eventsrc.codec.framing import MARKER, PREFIX_BYTES, framing_prefix, parse_prefix
+from eventsrc.codec.framing import MARKER, framing_prefix, parse_prefix, prefix_of, registry_prefix
 from eventsrc.codec.metas import with_meta
 from eventsrc.codec.nodes import RecordNode, crc64_avro, parse
 from eventsrc.codec.reader import Shape, compile_reader
+from eventsrc.codec.registered import RegisteredSchemas
 from eventsrc.codec.resolution import Unresolvable, build
 from eventsrc.codec.schema import Json, message_schema, state_schema
 from eventsrc.codec.schema_files import SchemaFile, schema_file
 from eventsrc.codec.state_check import compile_state_check
 from eventsrc.codec.writer import Shape as WriterShape
 from eventsrc.codec.writer import compile_writer
-from eventsrc.errors import DecodingError, EncodingError, NotThisKind, UnknownSchema
+from eventsrc.errors import DecodingError, EncodingError, InvalidSchema, NotThisKind, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.message import MessageKind, MessageType
-from eventsrc.model.names import avro_namespace
+from eventsrc.model.names import avro_namespace, commands_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.recorded import CommandMeta, EventMeta
 from eventsrc.model.types import (
@@ -60,18 +61,22 @@ class _Message:
     message: MessageType
     file: SchemaFile
 
-    @property
-    def prefix(self) -> bytes:
-        return framing_prefix(self.file.fingerprint)
-
 
 class Catalog:
     """Readers and writers of `pipeline`. Schemas of older writers come from the files in `schemas_directory`, which
-    are listed now and read when a record names them; `InvalidSchema` for a file that is not one."""
+    are listed now and read when a record names them; `InvalidSchema` for a file that is not one.
 
-    def __init__(self, pipeline: Pipeline, schemas_directory: Path | None) -> None:
+    With a `registry`, records are written with its ids: getting a writer may raise what `RegisteredSchemas` does. Records
+    of both framings are read."""
+
+    def __init__(
+        self, pipeline: Pipeline, schemas_directory: Path | None, registry: RegisteredSchemas | None = None
+    ) -> None:
         self._pipeline = pipeline
         self._directory = schemas_directory
+        self._registry = registry
+        self._by_id: dict[int, SchemaFile] = {}
+        self._control_writers: dict[str, Callable[[Any], bytes]] = {}
         self._messages: dict[tuple[str, type], _Message] = {}
         self._writers: dict[tuple[str, type], Callable[..., bytes]] = {}
         self._readers: dict[tuple[str, Shape], dict[bytes, Any]] = {}
@@ -94,12 +99,12 @@ class Catalog:
         return self._writer(aggregate, cls, "event")
 
     def event_readers(self, aggregate: AggregateType) -> dict[bytes, EventReader]:
-        """By a value's first 10 bytes: a live dictionary with every schema the code writes, to which `event_reader`
-        adds older ones as they are met."""
+        """By a value's prefix (`framing.prefix_of`): a live dictionary with every schema the code writes, to which
+        `event_reader` adds older ones, and those with a registry's id, as they are met."""
         return self._current_readers(aggregate, "event", "meta+value")
 
     def event_reader(self, aggregate: AggregateType, prefix: bytes) -> EventReader:
-        """`read(value) -> (EventMeta, event)`, for the schema that the value's first 10 bytes name.
+        """`read(value) -> (EventMeta, event)`, for the schema that the value's prefix names; its first ten bytes do as well.
 
         `UnknownSchema`; `NotThisKind` where the schema is of something else; `DecodingError` without framing, or
         where no event of the aggregate can be read from that schema. The function raises `DecodingError` alone.
@@ -129,10 +134,19 @@ class Catalog:
 
     def control_reader(self, prefix: bytes) -> ControlReader:
         """`read(value) -> Barrier | Pruned | Reply`. `UnknownSchema`, `NotThisKind`, `DecodingError`."""
+        prefix = prefix_of(prefix)
         reader = self._controls.get(prefix)
         if reader is None:
             reader = self._controls[prefix] = self._compile_control(prefix)
         return reader
+
+    def barrier_writer(self, aggregate: AggregateType) -> Callable[[control.Barrier], bytes]:
+        """`write(barrier)`, for the aggregate's events topic. Framed."""
+        return self._control_writer("Barrier", events_topic(self._pipeline.name, aggregate.name))
+
+    def reply_writer(self) -> Callable[[control.Reply], bytes]:
+        """`write(reply)`. Framed."""
+        return self._control_writer("Reply", replies_topic(self._pipeline.name))
 
     # ---- state
 
@@ -213,7 +227,8 @@ class Catalog:
                 raise EncodingError(f"{aggregate.cls.__name__} does not {verb} the {kind} {cls.__name__}")
             message = self._message(aggregate, declared)
             node = message.file.node
-            writer = compile_writer(node.name, declared.record, node, kind, message.prefix)
+            topic = (commands_topic if kind == "command" else events_topic)(self._pipeline.name, aggregate.name)
+            writer = compile_writer(node.name, declared.record, node, kind, self._written_prefix(topic, message.file))
             self._writers[key] = writer
         return writer
 
@@ -224,11 +239,13 @@ class Catalog:
             readers = self._readers[key] = {}
             for declared in _declared(aggregate, kind).values():
                 message = self._message(aggregate, declared)
-                readers[message.prefix] = self._compile(message, message.file, shape)
+                prefix = framing_prefix(message.file.fingerprint)
+                readers[prefix] = self._compile(message, message.file, shape, len(prefix))
         return readers
 
     def _reader(self, aggregate: AggregateType, prefix: bytes, kind: MessageKind, shape: Shape) -> Any:
         readers = self._current_readers(aggregate, kind, shape)
+        prefix = prefix_of(prefix)
         reader = readers.get(prefix)
         if reader is None:
             file = self._named_by(prefix)
@@ -238,10 +255,10 @@ class Catalog:
             message = self._message_for(aggregate, file)
             if message is None:
                 raise DecodingError(f"no class of {aggregate.cls.__name__} reads {file.node.name} any more")
-            reader = readers[prefix] = self._compile(message, file, shape)
+            reader = readers[prefix] = self._compile(message, file, shape, len(prefix))
         return reader
 
-    def _compile(self, message: _Message, file: SchemaFile, shape: Shape) -> Callable[[bytes], Any]:
+    def _compile(self, message: _Message, file: SchemaFile, shape: Shape, start: int) -> Callable[[bytes], Any]:
         kind = message.message.kind
         record = with_meta(kind, message.message.record)
         try:
@@ -250,7 +267,7 @@ class Catalog:
             raise DecodingError(f"{file.relative_path} cannot be read as {message.message.name}: {error}") from error
         if plan.steps[0].target != 0:
             raise DecodingError(f"{file.relative_path}: its first field is not meta")
-        return compile_reader(file.node.name, plan, shape, PREFIX_BYTES)
+        return compile_reader(file.node.name, plan, shape, start)
 
     def _message_for(self, aggregate: AggregateType, file: SchemaFile) -> _Message | None:
         kind = file.kind
@@ -265,9 +282,7 @@ class Catalog:
         """The schema that a value's first bytes name, of whatever it is."""
         named = parse_prefix(prefix)
         if not prefix.startswith(MARKER):
-            raise DecodingError(
-                f"Confluent framing (schema id {int.from_bytes(named, 'big')}), and no schema registry is configured"
-            )
+            return self._registered(named)
         number = int.from_bytes(named, "little")
         if self._by_fingerprint is None:
             self._by_fingerprint = {file.fingerprint: file for file in self.schemas()}
@@ -279,14 +294,60 @@ class Catalog:
             file = self._by_fingerprint[number] = schema_files.read(self._directory, path)
         return file
 
+    def _registered(self, named: bytes) -> SchemaFile:
+        """By a registry's id. Its own text rules: a fingerprint leaves out logical types."""
+        number = int.from_bytes(named, "big")
+        if self._registry is None:
+            raise DecodingError(f"Confluent framing (schema id {number}), and no schema registry is configured")
+        file = self._by_id.get(number)
+        if file is None:
+            schema = self._registry.schema_of(number)
+            if schema is None:
+                raise UnknownSchema(named)
+            try:
+                file = schema_file("", "", schema)
+            except InvalidSchema as other:
+                raise NotThisKind(f"the registry's schema {number} is not one of ours: {other}") from other
+            namespace, _, name = file.node.name.rpartition(".")
+            file = self._by_id[number] = replace(file, folder=self._folder_of(namespace), name=name)
+        return file
+
+    def _folder_of(self, namespace: str) -> str:
+        """Where a schema file of this namespace would stand; a name of no folder for what is not this pipeline's."""
+        if namespace == control.NAMESPACE:
+            return namespace
+        pipeline = self._pipeline.name
+        found = (name for name in self._pipeline.aggregates if avro_namespace(pipeline, name) == namespace)
+        return next((f"{pipeline}/{name}" for name in found), namespace)
+
+    def fingerprint_named_by(self, prefix: bytes) -> int:
+        """The fingerprint of the schema that a prefix names: the same for both framings. Raises as `event_reader`."""
+        return self._named_by(prefix).fingerprint
+
+    def _written_prefix(self, topic: str, file: SchemaFile) -> bytes:
+        if self._registry is None:
+            return framing_prefix(file.fingerprint)
+        return registry_prefix(self._registry.id_for(topic, file))
+
+    def _control_writer(self, name: str, topic: str) -> Callable[[Any], bytes]:
+        own = control.control_type(name)
+        if self._registry is None:
+            return own.write
+        writer = self._control_writers.get(topic)
+        if writer is None:
+            prefix = self._written_prefix(topic, schema_file(control.NAMESPACE, name, own.schema))
+            writer = self._control_writers[topic] = control.control_writer_with(name, prefix)
+        return writer
+
     def _compile_control(self, prefix: bytes) -> ControlReader:
         file = self._named_by(prefix)
         if file.folder != control.NAMESPACE or file.name not in control.NAMES:
             raise NotThisKind(f"{file.node.name} ({file.kind}) where a control record was expected")
-        if file.fingerprint == control.control_type(file.name).fingerprint:
-            return control.control_type(file.name).read
+        own = control.control_type(file.name)
+        if prefix == framing_prefix(own.fingerprint):
+            return own.read
         try:
-            return control.older_control_reader(file.name, file.node)
+            return control.control_reader_from(file.name, file.node, len(prefix))
         except Unresolvable as error:
             raise DecodingError(f"{file.relative_path} cannot be read: {error}") from error
 

@@ -120,10 +120,15 @@ def control_type(name: str) -> ControlType:
     return ControlType(name, schema, node, number, write, read)
 
 
-def older_control_reader(name: str, writer: RecordNode) -> Callable[[bytes], Any]:
-    """Reads what an older version of eventsrc wrote under this name. Raises `Unresolvable`."""
+def control_reader_from(name: str, writer: RecordNode, start: int) -> Callable[[bytes], Any]:
+    """Reads what this or an older version of eventsrc wrote under this name, from `start` on. Raises `Unresolvable`."""
     plan = build(_RECORDS[name], control_type(name).node, writer)
-    return compile_reader(writer.name, plan, "value", PREFIX_BYTES)
+    return compile_reader(writer.name, plan, "value", start)
+
+
+def control_writer_with(name: str, prefix: bytes) -> Callable[[Any], bytes]:
+    """As the type's own `write`, behind another prefix."""
+    return compile_writer(f"{NAMESPACE}.{name}", _RECORDS[name], control_type(name).node, "value", prefix)
 
 
 def write_barrier(barrier: Barrier) -> bytes:

@@ -18,6 +18,16 @@ def framing_prefix(fingerprint: int) -> bytes:
     return MARKER + fingerprint.to_bytes(8, "little")
 
 
+def registry_prefix(schema_id: int) -> bytes:
+    """00 and the id, big-endian: the first 5 bytes of every record that is framed by a registry's id."""
+    return REGISTRY_MARKER + schema_id.to_bytes(4, "big")
+
+
+def prefix_of(value: bytes) -> bytes:
+    """What stands before the body, and readers are found by: 5 bytes of a registry's framing, else the first 10."""
+    return value[:REGISTRY_PREFIX_BYTES] if value[:1] == REGISTRY_MARKER else value[:PREFIX_BYTES]
+
+
 def parse_prefix(value: bytes) -> bytes:
     """What names the writer schema: the 8 bytes of a fingerprint, or the 4 bytes of a registry's id.
 

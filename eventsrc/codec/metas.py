@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventsrc.codec.framing import MARKER, PREFIX_BYTES
+from eventsrc.codec.framing import MARKER, REGISTRY_MARKER, prefix_of
 from eventsrc.codec.resolution import MOMENT
 from eventsrc.model.message import MessageKind
 from eventsrc.model.recorded import CommandMeta, EventMeta
@@ -49,7 +49,7 @@ def with_meta(kind: MessageKind, record: RecordType) -> RecordType:
 def command_meta_alone(value: bytes) -> CommandMeta | None:
     """The meta of a framed command, read by hand: of one whose body must not be decoded, because that ended the process.
     None where these are not the bytes of this version's meta."""
-    at = PREFIX_BYTES
+    at = len(prefix_of(value))
 
     def take(size: int) -> bytes:
         nonlocal at
@@ -69,7 +69,7 @@ def command_meta_alone(value: bytes) -> CommandMeta | None:
     def optional_id() -> bytes | None:
         return take(16) if number() else None
 
-    if not value.startswith(MARKER):
+    if not value.startswith((MARKER, REGISTRY_MARKER)):
         return None
     try:
         return CommandMeta(take(16), optional_id(), optional_id(), number(), number() if number() else None)

@@ -22,6 +22,7 @@ from zlib import crc32
 
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
+from eventsrc.codec.framing import prefix_of
 from eventsrc.codec.keys import is_control_key
 from eventsrc.engine.batch import Batch, Section
 from eventsrc.engine.cadence import Cadence
@@ -374,12 +375,12 @@ class Checkpoints:
         """And the offset of the command that made it: commands are decided in order, so that one is the highest."""
         source: int | None = None
         if is_control_key(at.key):
-            control = self.catalog.control_reader(at.value[:10])(at.value)
+            control = self.catalog.control_reader(prefix_of(at.value))(at.value)
             if not isinstance(control, Barrier):
                 raise AssertionError(f"a {type(control).__name__} was written as a batch's last record")
             time = control.time
         else:
-            meta, _ = self.catalog.event_reader(aggregate, at.value[:10])(at.value)
+            meta, _ = self.catalog.event_reader(aggregate, prefix_of(at.value))(at.value)
             time, source = meta.time, meta.source_offset
         return Anchor(at.offset, at.key, crc32(at.value, crc32(at.key)), time), source
 

@@ -8,11 +8,13 @@ from typing import Any
 from xxhash import xxh3_64_digest
 
 from eventsrc.codec.catalog import Catalog, DecidingReader, needs_decoded_copy
+from eventsrc.codec.control import Barrier
+from eventsrc.codec.framing import prefix_of
 from eventsrc.engine.preimage import Capture, Restore, pre_image_of
 from eventsrc.model.aggregate import AggregateType
 
 CompiledCommand = tuple[DecidingReader, Callable[..., Any], bool, Callable[[Any], None] | None, int]
-"""How to read and decide one kind of command, found by the first ten bytes of its value: the reader, the handler, whether
+"""How to read and decide one kind of command, found by its value's prefix: the reader, the handler, whether
 it wants a context, the check of constraints, the seed of its payload hash. A plain tuple, as `CompiledEvent` is: the
 loop unpacks one per record, and a named one takes three times as long to unpack."""
 
@@ -32,12 +34,13 @@ class CompiledAggregate:
         self.restore: Restore
         self.capture, self.restore = pre_image_of(aggregate, catalog)
         self.check_state = catalog.state_check(aggregate)
+        self.write_barrier: Callable[[Barrier], bytes] = catalog.barrier_writer(aggregate)
         self.commands: dict[bytes, CompiledCommand] = {}
         self.events: dict[type, CompiledEvent] = {cls: self._event(cls) for cls in aggregate.appliers}
 
     def command(self, value: bytes) -> CompiledCommand:
         """The way to decide this command. Raises UnknownSchema, NotThisKind, DecodingError."""
-        prefix = value[:10]
+        prefix = prefix_of(value)
         found = self.commands.get(prefix)
         if found is None:
             read = self.catalog.deciding_reader(self.type, prefix)
@@ -49,7 +52,7 @@ class CompiledAggregate:
         handler = self.type.handlers[cls]
         message = self.type.commands[cls]
         validate = message.validate if message.constrained else None
-        seed = int.from_bytes(prefix[2:10], "little")
+        seed = self.catalog.fingerprint_named_by(prefix)  # not the prefix: a caller may send again by the other framing
         return read, handler.function, handler.wants_context, validate, seed
 
     def _event(self, cls: type) -> CompiledEvent:
@@ -60,7 +63,7 @@ class CompiledAggregate:
         return write, applier.function, applier.wants_recorded, reread
 
     def _reread(self, encoded: bytes) -> tuple[Any, Any]:
-        return self.catalog.event_reader(self.type, encoded[:10])(encoded)
+        return self.catalog.event_reader(self.type, prefix_of(encoded))(encoded)
 
 
 def payload_hash(value: bytes, body_start: int, seed: int) -> bytes:

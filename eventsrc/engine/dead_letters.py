@@ -7,6 +7,7 @@ import linecache
 import traceback
 from typing import TYPE_CHECKING
 
+from eventsrc.codec.framing import prefix_of
 from eventsrc.codec.metas import command_meta_alone
 from eventsrc.engine.batch import DeadLetter
 from eventsrc.engine.records import ConsumedRecord
@@ -63,7 +64,7 @@ class Refused(Exception):  # noqa: N818 - control flow inside deciding; what is 
         if self.deadly:
             return command_meta_alone(value)
         try:
-            return compiled.catalog.command_reader(compiled.type, value[:10])(value)[0]
+            return compiled.catalog.command_reader(compiled.type, prefix_of(value))(value)[0]
         except Exception:  # noqa: BLE001 - it is dead-lettered all the same: then nobody is told
             return None
 

@@ -16,6 +16,7 @@ from typing import Any
 from xxhash import xxh3_64_digest
 
 from eventsrc.codec.control import ReplyStatus
+from eventsrc.codec.framing import parse_prefix
 from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.compiled import CompiledCommand, payload_hash
 from eventsrc.engine.dead_letters import Refused, dead_letter
@@ -134,7 +135,7 @@ class SectionDecider:
                     raise _unfit(value, limits)
                 if isolated:
                     self._refuse_isolated(offset)
-                how = commands.get(value[:10])
+                how = commands.get(value[:10]) or commands.get(value[:5])  # the second: a registry's framing
                 if how is None:
                     how = self._find(value, offset)
                     if how is None:
@@ -270,7 +271,7 @@ class SectionDecider:
         except UnknownSchema as unknown:
             fingerprint, why = unknown.fingerprint, unknown
         except InvalidSchema as damaged:  # its file is on its way here, or was edited: the command is not to blame
-            fingerprint, why = value[2:10], damaged
+            fingerprint, why = parse_prefix(value), damaged
         if fingerprint in self._surroundings.given_up:
             raise Refused("unknown-schema", str(why)) from why
         self._partition.waiting_for = UnknownSchemaHere(Offset(offset), fingerprint)

@@ -18,6 +18,7 @@ from zlib import crc32
 from eventsrc.codec.blocks import StoredRuns
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
+from eventsrc.codec.framing import parse_prefix, prefix_of
 from eventsrc.codec.keys import is_control_key, parse_event_key
 from eventsrc.codes import HaltCode
 from eventsrc.engine.memory import remember
@@ -233,9 +234,9 @@ class PartitionFold:
         if value is None:
             return
         try:
-            control = self.catalog.control_reader(value[:10])(value)
+            control = self.catalog.control_reader(prefix_of(value))(value)
         except InvalidSchema as damaged:
-            raise UnknownSchema(value[2:10], str(damaged)) from damaged
+            raise UnknownSchema(parse_prefix(value), str(damaged)) from damaged
         except DecodingError as unreadable:
             raise LogInconsistent(
                 f"the control record at offset {offset} cannot be read: {unreadable}", HaltCode.RECORD_UNREADABLE
@@ -341,14 +342,14 @@ class PartitionFold:
             self.writer_commands_topic_id = self.last_barrier.commands_topic_id
 
     def _read(self, offset: int, identity: bytes, sequence: int, value: bytes) -> tuple[EventMeta, Any]:
-        prefix = value[:10]
-        read = self._readers.get(prefix)
+        read = self._readers.get(value[:10]) or self._readers.get(value[:5])  # the second: a registry's framing
         try:
             if read is None:
+                prefix = prefix_of(value)
                 read = self._readers[prefix] = self.catalog.event_reader(self.aggregate, prefix)
             return read(value)
         except InvalidSchema as damaged:  # a file on its way here, or edited: no verdict on the log
-            raise UnknownSchema(value[2:10], str(damaged)) from damaged
+            raise UnknownSchema(parse_prefix(value), str(damaged)) from damaged
         except DecodingError as unreadable:
             raise LogInconsistent(
                 f"the event at offset {offset} ({self._name(identity)} sequence {sequence}) cannot be read: {unreadable}",

@@ -71,9 +71,7 @@ def _reason(ownership: Ownership) -> str | None:
             return ownership.reason
         case Phase.WAITING if ownership.partition is not None and ownership.partition.waiting_for is not None:
             waiting = ownership.partition.waiting_for
-            fingerprint = int.from_bytes(waiting.fingerprint, "little")
-            return (
-                f"the command at offset {waiting.offset} is of a schema not known here (fingerprint {fingerprint:016x})"
-            )
+            name = UnknownSchema.name_of(waiting.fingerprint)
+            return f"the command at offset {waiting.offset} is of a schema not known here ({name})"
         case _:
             return str(ownership.phase.value)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from eventsrc.clock import HybridClock
 from eventsrc.codec.catalog import Catalog
-from eventsrc.codec.control import Barrier, write_barrier
+from eventsrc.codec.control import Barrier
 from eventsrc.codec.keys import barrier_key
 from eventsrc.codes import HaltCode, code_of
 from eventsrc.engine.batch import Batch, BatchKind, Section
@@ -162,7 +162,13 @@ class Takeovers:
             ownership.key, ownership.resume_from, ownership.resume_from, attempt=ownership.attempt, topics=ids
         )
         section.before = ownership.earlier.claim if ownership.earlier is not None else None
-        section.records.append((barrier_key(self.new_uuid()), write_barrier(barrier), at.wall_us // 1000))
+        section.records.append(
+            (
+                barrier_key(self.new_uuid()),
+                self.compiled[ownership.key.aggregate].write_barrier(barrier),
+                at.wall_us // 1000,
+            )
+        )
         return section
 
     def claimants(self, batch: Batch) -> list[Ownership]:
@@ -345,14 +351,15 @@ class Takeovers:
             return self.halt(
                 ownership,
                 f"an event in it is of a schema not known here for {deadline_s:g} s: {unknown}. "
-                "Put its .avsc file, from the deployment that wrote it, into the schema directory and restart",
+                "Put its .avsc file, from the deployment that wrote it, into the schema directory, or mend the registry, and "
+                "restart",
                 HaltCode.EVENT_SCHEMA_MISSING,
             )
         ownership.on(PhaseEvent.EVENT_SCHEMA_UNKNOWN)
         ownership.fold = None
         ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
         logger.warning(
-            "partition %s waits: %s; put its file into the schema directory", ownership.key, unknown,
+            "partition %s waits: %s; put its file into the schema directory, or mend the registry", ownership.key, unknown,
             extra={**_about(ownership), "code": code_of(unknown)},
         )  # fmt: skip
         return [StopReading(ownership.key)]

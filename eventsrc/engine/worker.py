@@ -302,9 +302,9 @@ class WorkerEngine:
         first_s = ownership.unknown_since.setdefault(waiting.fingerprint, at.monotonic_s)
         if first_s == at.monotonic_s:
             logger.warning(
-                "partition %s waits: the command at offset %d is of a schema not known here (fingerprint %016x); "
-                "put its file into the schema directory; after %g s it goes to the dead-letter topic",
-                ownership.key, waiting.offset, int.from_bytes(waiting.fingerprint, "little"),
+                "partition %s waits: the command at offset %d is of a schema not known here (%s); put its file into the "
+                "schema directory, or mend the registry; after %g s it goes to the dead-letter topic",
+                ownership.key, waiting.offset, UnknownSchema.name_of(waiting.fingerprint),
                 self.pipeline.settings.unknown_schema_deadline,
                 extra={"partition": str(ownership.key), "offset": waiting.offset, "code": code_of(UnknownSchema)},
             )  # fmt: skip

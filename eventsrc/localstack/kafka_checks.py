@@ -12,6 +12,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from eventsrc.adapters.kafka.errors import is_about_unused_group
+from eventsrc.adapters.kafka.handshakes import why_no_answer
+from eventsrc.adapters.kafka.rights import DOCTOR_PREFIX
 from eventsrc.localstack.check import Check, failed, ok, skipped, unreachable, warning
 from eventsrc.localstack.kafka_version import broker_release
 
@@ -39,8 +42,11 @@ def check_kafka(config: Mapping[str, str | int | float | bool], described: str) 
     try:
         cluster = admin.list_topics(timeout=_CONNECT_TIMEOUT_S)
     except KafkaException as error:
-        text = f"{described}: no answer ({_reason(error)})"
+        heard = why_no_answer(str(config["bootstrap.servers"]), {name: str(value) for name, value in config.items()})
+        text = f"{described}: {heard or f'no answer ({_reason(error)})'}"
         mend = "check that Kafka runs and that KAFKA_BOOTSTRAP_SERVERS is its address, or unset it for a local one"
+        if heard is not None:
+            mend = "give the settings that the listener wants: docs/security.md"
         later = [skipped(name, "Kafka does not answer") for name in ("transaction", "fencing")]
         return [unreachable("kafka", text, mend), *later]
     found = _check_release(quiet, cluster.brokers, described)
@@ -49,7 +55,7 @@ def check_kafka(config: Mapping[str, str | int | float | bool], described: str) 
             return [found, _check_transaction(quiet, topic), _check_fencing(quiet, topic)]
     except KafkaException as error:
         text = f"a topic could not be created: {_reason(error)}"
-        mend = "give this user the right to create topics whose names begin with eventsrc-doctor"
+        mend = "give this user what `eventsrc topics acls APP --principal User:NAME --role doctor` prints"
         return [found, failed("transaction", text, mend), skipped("fencing", "it needs the same topic")]
 
 
@@ -74,7 +80,7 @@ def _own_topic(admin: object) -> Iterator[str]:
     from confluent_kafka.cimpl import NewTopic
 
     assert isinstance(admin, AdminClient)
-    topic = f"eventsrc-doctor-{uuid.uuid4().hex[:12]}"
+    topic = f"{DOCTOR_PREFIX}{uuid.uuid4().hex[:12]}"
     admin.create_topics([NewTopic(topic, 1)])[topic].result(_TIMEOUT_S)
     try:
         yield topic
@@ -166,6 +172,8 @@ def _read_committed(config: Config, topic: str, until: bytes) -> list[bytes]:
             if message is None:
                 continue
             if error := message.error():
+                if is_about_unused_group(error, message.topic()):
+                    continue
                 raise KafkaException(error)
             value = message.value()
             seen.append(value if isinstance(value, bytes) else b"")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventsrc.localstack.processes import LOOPBACK
@@ -27,6 +27,8 @@ class Listeners:
     """Where the second listener listens, if there is one."""
     proxy_port: int | None = None
     """Where the clients of the second listener are told to connect."""
+    further: Mapping[str, int] = field(default_factory=dict)
+    """Ports by the names of listeners whose protocols the properties give."""
 
 
 _COMMON = {
@@ -64,8 +66,8 @@ def server_properties(
 ) -> dict[str, str]:
     """All properties of one node. `controllers` names every node of the cluster with its controller port;
     `extra` wins over what stands here."""
-    listening = {"PLAINTEXT": listeners.port, "CONTROLLER": listeners.controller_port}
-    advertised = {"PLAINTEXT": listeners.port}
+    advertised = {"PLAINTEXT": listeners.port, **listeners.further}
+    listening = {**advertised, "CONTROLLER": listeners.controller_port}
     if listeners.proxied_port is not None and listeners.proxy_port is not None:
         listening["PROXIED"] = listeners.proxied_port
         advertised["PROXIED"] = listeners.proxy_port

@@ -38,10 +38,12 @@ class Pin:
     version: str
     sha256: str
     size_bytes: int
+    ending: str = ".jar"
+    """Of the file's name: a classifier, with a hyphen before it, and the extension."""
 
     @property
     def file_name(self) -> str:
-        return f"{self.artifact}-{self.version}.jar"
+        return f"{self.artifact}-{self.version}{self.ending}"
 
     @property
     def path(self) -> str:
@@ -138,12 +140,13 @@ def fetch_jars(cache: Path, report: Report, url: str | None = None, pins: list[P
         directory.mkdir(parents=True, exist_ok=True)
         with concurrent.futures.ThreadPoolExecutor(_PARALLEL) as pool:
             # A first failure ends the iteration; the others are short enough to be waited for.
-            for _ in pool.map(lambda pin: _fetch(pin, repository, directory), missing):
+            for _ in pool.map(lambda pin: fetch(pin, directory, repository), missing):
                 pass
     return [directory / pin.file_name for pin in pins]
 
 
-def _fetch(pin: Pin, repository: str, directory: Path) -> None:
+def fetch(pin: Pin, directory: Path, repository: str) -> None:
+    """Puts one pinned file into the directory. Raises `StackUnavailable`, and keeps nothing, where it is another."""
     content = _download(f"{repository}/{pin.path}", pin)
     found = hashlib.sha256(content).hexdigest()
     if found != pin.sha256:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.adapters.kafka.log_reader import LogReader
-from eventsrc.codec.framing import MARKER
+from eventsrc.codec.framing import MARKER, REGISTRY_MARKER, prefix_of
 from eventsrc.codec.keys import is_control_key, parse_event_key
 from eventsrc.model.identity import event_id, event_id_text
 from eventsrc.model.position import Position
@@ -95,9 +95,10 @@ class CauseSearch:
 def _names_a_cause(value: bytes) -> bool:
     """Whether an event may name one, by the bytes before its meta's third field: framing, an id of 16 bytes, an optional one.
     Most do not, and decoding each to learn that would cost more than all the rest."""
-    if not value.startswith(MARKER) or len(value) < 28:
+    correlation = len(prefix_of(value)) + 16
+    if not value.startswith((MARKER, REGISTRY_MARKER)) or len(value) < correlation + 2:
         return True
-    at = 43 if value[26] else 27
+    at = correlation + (17 if value[correlation] else 1)
     return len(value) <= at or value[at] != 0
 
 

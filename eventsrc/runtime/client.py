@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 from confluent_kafka import murmur2
 
-from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Reply
-from eventsrc.errors import EventsrcError
+from eventsrc.codec.framing import prefix_of
+from eventsrc.errors import EventsrcError, NotThisKind
 from eventsrc.model.identity import check_aggregate_id, command_id_for, random_command_id
 from eventsrc.model.moments import moment_of
 from eventsrc.model.names import commands_topic, replies_topic
 from eventsrc.model.recorded import Outcome, Recorded
+from eventsrc.runtime.catalogs import open_catalog
 from eventsrc.runtime.channel import CommandChannel
 from eventsrc.runtime.connection import Connection, KafkaConnection
 from eventsrc.runtime.duplicates import DuplicateReader
@@ -35,6 +36,7 @@ from eventsrc.runtime.sending import check_handled, encoded_command
 from eventsrc.runtime.settings import Settings, kafka_text, refuse_protected
 
 if TYPE_CHECKING:
+    from eventsrc.codec.catalog import Catalog
     from eventsrc.model.aggregate import AggregateType
     from eventsrc.model.pipeline import Pipeline
 
@@ -175,7 +177,7 @@ class Client:
         return KafkaConnection(self._settings.require_bootstrap_servers(), self._settings.kafka)
 
     def _new_catalog(self) -> Catalog:
-        return Catalog(self._pipeline, self._settings.schemas_dir)
+        return open_catalog(self._pipeline, self._settings)
 
     def _encode(self, route: _Route, command_id: bytes, reply_partition: int | None, command: Any) -> bytes:
         limit, now_us = self._pipeline.settings.max_command_bytes, time.time_ns() // 1000
@@ -202,7 +204,7 @@ class Client:
             channel = self._channel
             if channel is None:
                 channel = self._channel = CommandChannel(
-                    self._connection(), replies_topic(self._pipeline.name), self._answered
+                    self._connection(), replies_topic(self._pipeline.name), self._read_reply, self._answered
                 )
             if topic not in self._checked_topics:
                 check_partition_count(topic, channel.partition_count(topic), self._pipeline.settings.partitions)
@@ -240,9 +242,17 @@ class Client:
         else:
             waiting.succeed(outcome)
 
+    def _read_reply(self, value: bytes) -> Reply:
+        with self._compiling:
+            read = self._catalog.control_reader(prefix_of(value))
+        reply = read(value)
+        if not isinstance(reply, Reply):
+            raise NotThisKind(f"a {type(reply).__name__} where an answer was expected")
+        return reply
+
     def _decode(self, aggregate: AggregateType, value: bytes) -> Any:
         with self._compiling:
-            read = self._catalog.event_reader(aggregate, value[:10])
+            read = self._catalog.event_reader(aggregate, prefix_of(value))
         return read(value)[1]
 
     def _read_back(self, waiting: WaitingCommand, outcome: Outcome) -> None:

@@ -25,6 +25,7 @@ from eventsrc.model.names import events_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.snapshot import DamagedCheckpoint, Segment, StoredCheckpoint
 from eventsrc.ports import SnapshotStore
+from eventsrc.runtime.catalogs import open_catalog
 from eventsrc.runtime.reading import check_partition_count
 from eventsrc.runtime.settings import Settings
 from eventsrc.runtime.starting_points import folded_by, topic_ids
@@ -68,7 +69,7 @@ def compare(
     from eventsrc.adapters.postgres.reading import read_only_snapshots
 
     store = read_only_snapshots(settings.require_database_url(), pipeline.name, "compare")
-    catalog = Catalog(pipeline, settings.schemas_dir)
+    catalog = open_catalog(pipeline, settings)
     aggregates = pipeline.aggregates.values() if aggregate is None else [aggregate]
     comparison = Comparison()
     try:

@@ -21,7 +21,7 @@ from eventsrc.adapters.kafka.group_offsets import GroupOffsetsReader
 from eventsrc.adapters.kafka.history import HistoryReader
 from eventsrc.adapters.kafka.log_reader import LogReader, TopicPlace
 from eventsrc.adapters.kafka.topics import dead_letter_message_bytes
-from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.framing import prefix_of
 from eventsrc.codec.keys import is_control_key, parse_event_key
 from eventsrc.engine.letters import Action, Audit, LetterPlace, Letters, Source
 from eventsrc.engine.partition import PartitionKey
@@ -29,6 +29,7 @@ from eventsrc.engine.retrying import Applied, Meanwhile, Pending, Ready, RetryPl
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Position
+from eventsrc.runtime.catalogs import open_catalog
 from eventsrc.runtime.settings import Settings
 
 CHUNK_LETTERS = 100
@@ -168,7 +169,7 @@ class DeadLetterBox:
         applied: dict[Subject, list[Applied]] = defaultdict(list)
         pending: dict[Subject, list[Pending]] = defaultdict(list)
         terms: dict[TopicPlace, int] = {}
-        catalog = Catalog(self._pipeline, self._settings.schemas_dir)
+        catalog = open_catalog(self._pipeline, self._settings)
         total = sum(max(ends[place] - starts[place], 0) for place in ends)
         for number, (place, offset, key, value, time_ms) in enumerate(reader.records()):
             if progress is not None and number % _RECORDS_BETWEEN_LOOKS == 0:
@@ -187,7 +188,7 @@ class DeadLetterBox:
             if parsed is None or value is None or subject not in subjects or parsed[2] < terms.get(place, 0):
                 continue  # of a deposed owner: it has no effect
             aggregate = self._pipeline.aggregates[of_events.aggregate]
-            meta = catalog.event_reader(aggregate, value[:10])(value)[0]
+            meta = catalog.event_reader(aggregate, prefix_of(value))(value)[0]
             if meta.index == 0:
                 source = Source(subject.topic, place.partition, meta.source_offset)
                 applied[subject].append(Applied(source, meta.command_id, parsed[1], time_ms))

@@ -253,6 +253,7 @@ class Driver:
                 self._proof = self._ports.membership.metadata()
             self._give_up_on_a_call_that_does_not_return(now_s)
             self._report_status(now_s)  # before a partition that waits looks again, which it does as often
+            self._ports.replies.send(())  # what became of those sent before
             self._step(Ticked())
             if self._engine.proved:
                 self._ports.record.progressed()

@@ -13,7 +13,7 @@ from eventsrc.adapters.kafka.group_offsets import GroupOffsets, PartitionOffsets
 from eventsrc.engine.cadence import STARTUP_S, Cadence
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.report import PartitionReport, RecoveryProgress, WorkerReport
-from eventsrc.errors import SnapshotsUnavailable, TopicsInvalid, Unreachable
+from eventsrc.errors import NotAuthorized, SnapshotsUnavailable, TopicsInvalid, Unreachable
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.snapshot import StoredCheckpoint
 from eventsrc.ports import SnapshotStore
@@ -125,7 +125,7 @@ def look(
         found = offsets.read()
     except Unreachable as error:
         problems["kafka"] = str(error)
-    except TopicsInvalid as error:
+    except (TopicsInvalid, NotAuthorized) as error:
         problems["topics"] = "; ".join(error.problems or [str(error)])
     try:
         if store is not None:

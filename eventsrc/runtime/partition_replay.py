@@ -16,7 +16,9 @@ from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.adapters.kafka.log_reader import TopicPlace
 from eventsrc.codec.blocks import split_entry
 from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.framing import prefix_of
 from eventsrc.codec.keys import parse_event_key
+from eventsrc.codec.registered import RegisteredSchemas
 from eventsrc.engine.cut import PartitionCut
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.errors import DecodingError, InvalidSchema, UnknownSchema
@@ -39,8 +41,10 @@ class Misled(Exception):  # noqa: N818 - named by what happened; caught where th
 class DecodingOnce(Catalog):
     """Its event readers keep what they read last: whoever asks for an event's meta and then folds it decodes it once."""
 
-    def __init__(self, pipeline: Pipeline, schemas_directory: Path | None) -> None:
-        super().__init__(pipeline, schemas_directory)
+    def __init__(
+        self, pipeline: Pipeline, schemas_directory: Path | None, registry: RegisteredSchemas | None = None
+    ) -> None:
+        super().__init__(pipeline, schemas_directory, registry)
         self._once: dict[tuple[str, bytes], EventReader] = {}
 
     def event_reader(self, aggregate: AggregateType, prefix: bytes) -> EventReader:
@@ -187,7 +191,7 @@ class PartitionReplay:
 
     def meta_of(self, value: bytes) -> EventMeta | None:
         """None where it cannot be read: the fold says why."""
-        prefix = value[:10]
+        prefix = prefix_of(value)
         read = self._readers.get(prefix)
         try:
             if read is None:

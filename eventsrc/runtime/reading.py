@@ -14,6 +14,7 @@ from confluent_kafka import murmur2
 
 from eventsrc.adapters.kafka.history import StoredRecord
 from eventsrc.codec.catalog import flat
+from eventsrc.codec.framing import prefix_of
 from eventsrc.codec.keys import parse_event_key
 from eventsrc.engine.cut import PartitionCut, bounds_of, check_within
 from eventsrc.engine.fold import PartitionFold
@@ -140,7 +141,7 @@ class AggregateReader:
         """The event that was folded may share its containers with the state, which changes them: it is decoded once more."""
         event = recorded.event
         if record.value is not None and not flat(aggregate.events[type(event)].record):
-            event = self._catalog.event_reader(aggregate, record.value[:10])(record.value)[1]
+            event = self._catalog.event_reader(aggregate, prefix_of(record.value))(record.value)[1]
         return recorded._replace(event=event, offset=record.offset)
 
     def _is_above(self, cut: PartitionCut, fold: PartitionFold, record: StoredRecord) -> bool:
@@ -153,7 +154,7 @@ class AggregateReader:
         if parsed[0] != fold.only:
             return cut.is_passed(record.offset, (record.timestamp_ms - _CLOCK_SLACK_MS) * 1000)
         try:
-            meta, _ = self._catalog.event_reader(fold.aggregate, record.value[:10])(record.value)
+            meta, _ = self._catalog.event_reader(fold.aggregate, prefix_of(record.value))(record.value)
         except (DecodingError, InvalidSchema):
             return False  # the fold says what is wrong with it
         return not cut.admits(record.offset, parsed[0], parsed[1], meta)

@@ -30,6 +30,7 @@ from eventsrc.model.names import events_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Position
 from eventsrc.model.snapshot import StoredCheckpoint
+from eventsrc.runtime.catalogs import registered_schemas
 from eventsrc.runtime.causes import CauseSearch
 from eventsrc.runtime.partition_replay import DecodingOnce, Misled, PartitionReplay
 from eventsrc.runtime.reading import check_partition_count
@@ -155,7 +156,7 @@ def replay(
     Raises `InvalidMoment` where the moment is none of this pipeline's; `Unreachable`, `TopicsInvalid`;
     `LogInconsistent`, `UnknownSchema` where the log cannot be folded.
     """
-    catalog = DecodingOnce(pipeline, settings.schemas_dir)
+    catalog = DecodingOnce(pipeline, settings.schemas_dir, registered_schemas(settings))
     with (
         LogReader(settings.require_bootstrap_servers(), settings.kafka) as reader,
         _starting_points(pipeline, settings, catalog, from_log=from_log) as starting_points,

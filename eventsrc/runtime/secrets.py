@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 MASK = "***"
 
-_SECRET_NAMES = re.compile(r"password|passphrase|secret|token|ssl\.key\.pem|oauthbearer\.config|jaas", re.IGNORECASE)
+_SECRET_NAMES = re.compile(r"password|passphrase|secret|token|key\.pem|oauthbearer\.config|jaas", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^:/?#\s]*:)(?P<password>.+)(?=@)", re.IGNORECASE)
 _WORD_PASSWORD = re.compile(
     r"(?P<before>(?:ssl)?password\s*=\s*)(?P<password>'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE

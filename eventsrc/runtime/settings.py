@@ -57,6 +57,7 @@ class Settings:
     bootstrap_servers: str | None = None
     database_url: str | None = None
     schema_registry_url: str | None = None
+    schema_registry_auth: str | None = None
     state_dir: Path = Path(".eventsrc")
     schemas_dir: Path = Path("schemas")
     instance_id: str | None = None
@@ -124,12 +125,13 @@ class Settings:
         """What must stand in no line that is printed."""
         found = [value for name, value in self.kafka.items() if is_secret(name)]
         found += secrets_within(self.database_url) + secrets_within(self.schema_registry_url)
+        found += [self.schema_registry_auth] if self.schema_registry_auth else []
         return [*found, self.http_token] if self.http_token else found
 
     def in_environment(self) -> dict[str, str]:
         """As the environment gives them to a child process: secrets stay out of the process list. The application and
         the instance id are not among them, nor the address of probes, which is the parent's."""
-        addresses = ("bootstrap_servers", "database_url", "schema_registry_url")
+        addresses = ("bootstrap_servers", "database_url", "schema_registry_url", "schema_registry_auth")
         names = (*addresses, "state_dir", "schemas_dir", "log_level", "log_format")
         given = {name: getattr(self, name) for name in names}
         return {f"EVENTSRC_{name.upper()}": str(value) for name, value in given.items() if value is not None} | {
@@ -153,6 +155,8 @@ class Settings:
         for name in ("database_url", "schema_registry_url"):
             if isinstance(address := shown[name], str):
                 shown[name] = mask_address(address)
+        if self.schema_registry_auth is not None:
+            shown["schema_registry_auth"] = MASK
         shown["kafka"] = mask_settings(self.kafka)
         shown["http_token"] = self.http_token and MASK
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

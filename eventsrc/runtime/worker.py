@@ -31,11 +31,13 @@ from eventsrc.adapters.kafka.membership_proof import member_of
 from eventsrc.adapters.kafka.producer import TopicNames, TransactionalProducer
 from eventsrc.adapters.kafka.producer_start import initialised_producer, producer_config
 from eventsrc.adapters.kafka.replies import ReplyProducer
+from eventsrc.adapters.kafka.rights import not_authorized, rights_of
 from eventsrc.adapters.kafka.takeover_queries import TakeoverQueries
 from eventsrc.adapters.kafka.topic_watch import TopicWatch
 from eventsrc.adapters.kafka.topics import (
     commands_message_bytes,
     dead_letter_message_bytes,
+    observe_topics,
     replies_message_bytes,
     verify_topics,
 )
@@ -43,17 +45,19 @@ from eventsrc.adapters.local.crash_record import CrashRecord
 from eventsrc.adapters.local.slots import Slot
 from eventsrc.codec import schema_files
 from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.control import Reply
 from eventsrc.codes import HaltCode, code_of, see
 from eventsrc.engine.decide import ENDED_THE_PROCESS, Limits, Surroundings
 from eventsrc.engine.effects import LogRefused
 from eventsrc.engine.notes import Owner, TopicIds, check_note_fits
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.worker import WorkerEngine
-from eventsrc.errors import Fenced, WorkerError
+from eventsrc.errors import AccessDenied, EventsrcError, Fenced, NotAuthorized, WorkerError
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.ports import SnapshotStore
 from eventsrc.runtime import logs
+from eventsrc.runtime.catalogs import WORKER_WAIT_S, open_catalog
 from eventsrc.runtime.driver import Driver, Ports
 from eventsrc.runtime.http_address import HttpAddress
 from eventsrc.runtime.published import Published
@@ -149,11 +153,23 @@ class _Worker:
         # The commit thread needs the interpreter a dozen times per transaction, for microseconds. At the default of 5 ms
         # it waited 60 ms for a loop that is deciding the next batch, and the transaction with it.
         sys.setswitchinterval(0.0002)
-        topics = verify_topics(self._pipeline, self._bootstrap_servers, self._settings.kafka)
+        topics = verify_topics(
+            self._pipeline,
+            self._bootstrap_servers,
+            self._settings.kafka,
+            needed=rights_of(self._pipeline, "worker"),
+        )
+        if unseen := [name for name, topic in topics.items() if topic.config is None]:
+            logger.warning(
+                "this user may not see how %s are configured (DescribeConfigs), so that is not verified: another user can, "
+                "with `eventsrc topics verify`",
+                ", ".join(unseen),
+            )
         ids = {name: topic.topic_id for name, topic in topics.items()}
         self._dead_letter_partitions = topics[self._dead_letter].partitions
-        catalog = Catalog(self._pipeline, self._settings.schemas_dir)
+        catalog = open_catalog(self._pipeline, self._settings, wait_s=WORKER_WAIT_S)
         schema_files.export(self._settings.schemas_dir, catalog.schemas())
+        write_reply = self._writers_made(catalog)
         self._record = CrashRecord(self._directory)  # from here on: a start that Kafka or a topic prevents is no crash
         of = self._pipeline.settings
         engine = WorkerEngine(
@@ -188,7 +204,7 @@ class _Worker:
             drain_s=of.transaction_timeout,  # what is in flight is decided by then, or aborted by the broker
             await_transaction_s=of.transaction_timeout + 2,
         )
-        driver.ports = self._ports(driver)
+        driver.ports = self._ports(driver, write_reply)
         if self._endpoint is not None:
             self._endpoint.joined()
         watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
@@ -198,6 +214,9 @@ class _Worker:
             driver.run()
         except Fenced as exception:
             fenced = exception
+        except AccessDenied as denied:
+            self._record.close()  # no command is to blame
+            raise self._missing_rights(denied) from denied
         finally:
             self._stopped.set()
             watch.close()
@@ -213,7 +232,30 @@ class _Worker:
         logger.info("drained")
         return EXIT_DRAINED
 
-    def _ports(self, driver: Driver) -> Ports:
+    def _writers_made(self, catalog: Catalog) -> Callable[[Reply], bytes]:
+        """All of them, before there is a group to join: a registry may refuse a schema. Returns that of answers."""
+        for aggregate in self._pipeline.aggregates.values():
+            catalog.barrier_writer(aggregate)
+            for event in aggregate.appliers:
+                catalog.event_writer(aggregate, event)
+        return catalog.reply_writer()
+
+    def _missing_rights(self, denied: AccessDenied) -> NotAuthorized:
+        """Kafka says of what kind the resource is; which topics it is about, it tells who asks for its own rights."""
+        needed = [right for right in rights_of(self._pipeline, "worker") if not right.optional]
+        if denied.kind == "topic":
+            names = {right.name for right in needed if right.kind == "topic"}
+            try:
+                observe_topics(names, self._bootstrap_servers, self._settings.kafka, needed)
+            except NotAuthorized as missing:
+                return missing
+            except EventsrcError as failed:
+                logger.info("asking which rights are missing failed: %s", failed)
+        return not_authorized(
+            self._settings.kafka, [right for right in needed if right.kind == denied.kind], str(denied)
+        )
+
+    def _ports(self, driver: Driver, write_reply: Callable[[Reply], bytes]) -> Ports:
         of = self._pipeline.settings
         membership = GroupMembership(
             membership_config(
@@ -226,7 +268,7 @@ class _Worker:
         return Ports(
             membership,
             EventsReader(events_reader_config(self._common, of.group_id), self._events, driver.on_partition_error),
-            ReplyProducer(self._common, replies_topic(self._pipeline.name), replies_message_bytes(of)),
+            ReplyProducer(self._common, replies_topic(self._pipeline.name), replies_message_bytes(of), write_reply),
             TakeoverQueries(
                 self._common,
                 of.group_id,
@@ -274,6 +316,8 @@ class _Worker:
         while not self._stopped.is_set():
             try:
                 holder = self._group.members().get(self._owner.instance)
+            except AccessDenied:
+                raise
             except WorkerError as failed:
                 logger.info("%s; asking again", failed)
             else:

@@ -12,7 +12,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.connecting import kafka_log, partition_count
-from eventsrc.errors import Unreachable
+from eventsrc.adapters.kafka.errors import is_refused
+from eventsrc.adapters.kafka.rights import Right, not_authorized
+from eventsrc.errors import NotAuthorized, Unreachable
 
 _QUEUE_FULL_WAIT_S = 0.01
 
@@ -27,11 +29,13 @@ _REFUSALS = frozenset(
 
 
 class NotDelivered(NamedTuple):
-    """A command that was not acknowledged. `certain`: it was never written; otherwise it may have been."""
+    """A command that was not acknowledged. `certain`: it was never written; otherwise it may have been. `refusal`: it never
+    will be, before a right is granted."""
 
     value: bytes
     certain: bool
     reason: str
+    refusal: NotAuthorized | None = None
 
 
 class CommandProducer:
@@ -40,8 +44,9 @@ class CommandProducer:
     def __init__(
         self, bootstrap_servers: str, kafka: Mapping[str, str] | None, on_failure: Callable[[NotDelivered], None]
     ) -> None:
-        self._bootstrap_servers = bootstrap_servers
+        self._bootstrap_servers, self._kafka = bootstrap_servers, dict(kafka or {})
         self._on_failure = on_failure
+        self._topic = ""
         self._on_report = self._report  # bound once: thousands of commands wait at a time, each costs the collector
         self._producer = Producer(
             {
@@ -56,11 +61,12 @@ class CommandProducer:
         )
 
     def partition_count(self, topic: str) -> int:
-        return partition_count(self._producer, topic, self._bootstrap_servers)
+        return partition_count(self._producer, topic, self._bootstrap_servers, self._kafka)
 
     def produce(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
-        """Queue one command. Waits while the queue is full. Raises `Unreachable` where the library refuses it: nothing
-        was sent."""
+        """Queue one command. Waits while the queue is full. Raises `Unreachable` or `NotAuthorized` where the library
+        refuses it: nothing was sent."""
+        self._topic = topic
         while True:
             try:
                 self._producer.produce(topic, value, key, partition, on_delivery=self._on_report)
@@ -68,10 +74,20 @@ class CommandProducer:
             except BufferError:
                 self._producer.poll(_QUEUE_FULL_WAIT_S)
             except KafkaException as error:
+                if is_refused(error.args[0]):
+                    raise self._refusal(error.args[0], topic) from error
                 raise Unreachable(f"the command was not sent: {error.args[0].str()}") from error
 
     def poll(self) -> None:
-        self._producer.poll(0)
+        """Raises NotAuthorized where this user may write nothing at all: then nothing was sent."""
+        try:
+            self._producer.poll(0)
+        except (KafkaException, SystemError) as failure:
+            # The library raises a fatal error in place of its reports, which may fail for it in turn.
+            error = failure if isinstance(failure, KafkaException) else failure.__cause__
+            if isinstance(error, KafkaException) and is_refused(error.args[0]):
+                raise self._refusal(error.args[0], self._topic) from failure
+            raise
 
     def flush(self, timeout_s: float) -> int:
         """Waits for acknowledgements; returns how many commands are still without."""
@@ -84,4 +100,10 @@ class CommandProducer:
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._on_failure(NotDelivered(message.value() or b"", error.code() in _REFUSALS, error.str()))
+            refusal = self._refusal(error, message.topic() or "") if is_refused(error) else None
+            certain = error.code() in _REFUSALS
+            self._on_failure(NotDelivered(message.value() or b"", certain, error.str(), refusal))
+
+    def _refusal(self, error: KafkaError, topic: str) -> NotAuthorized:
+        """Without any right to write, Kafka refuses the producer itself, and speaks of the cluster."""
+        return not_authorized(self._kafka, [Right("Write", "topic", topic, "commands are sent")], error.str())

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from eventsrc.errors import TopicsInvalid, Unreachable
+from eventsrc.adapters.kafka.errors import is_refused, refused
+from eventsrc.adapters.kafka.handshakes import why_no_answer
+from eventsrc.adapters.kafka.rights import Right
+from eventsrc.errors import NotAuthorized, TopicsInvalid, Unreachable
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import (  # type: ignore[attr-defined]  # a public name, re-exported without saying so
@@ -37,12 +41,16 @@ class _AsksMetadata(Protocol):
     def list_topics(self, topic: str = ..., timeout: float = ...) -> ClusterMetadata: ...
 
 
-def partition_count(client: _AsksMetadata, topic: str, bootstrap_servers: str) -> int:
-    """How many partitions the topic has. Raises `Unreachable`; `TopicsInvalid` where it does not exist."""
+def partition_count(
+    client: _AsksMetadata, topic: str, bootstrap_servers: str, kafka: Mapping[str, str] | None = None
+) -> int:
+    """How many partitions the topic has. Raises `Unreachable`; `NotAuthorized`; `TopicsInvalid` where it does not exist."""
     try:
         found = client.list_topics(topic, timeout=CONNECT_TIMEOUT_S).topics[topic]
     except KafkaException as error:
-        raise unreachable(error, bootstrap_servers) from error
+        raise unreachable(error, bootstrap_servers, kafka) from error
+    if found.error is not None and is_refused(found.error):
+        raise refused(found.error, f"looking at {topic}", kafka, [Right("Describe", "topic", topic)])
     if found.error is not None or not found.partitions:
         reason = found.error.str() if found.error is not None else "it has no partitions"
         raise TopicsInvalid(
@@ -51,10 +59,13 @@ def partition_count(client: _AsksMetadata, topic: str, bootstrap_servers: str) -
     return len(found.partitions)
 
 
-def watermarks(consumer: Consumer, topic: str, partition: int, bootstrap_servers: str) -> tuple[int, int]:
+def watermarks(
+    consumer: Consumer, topic: str, partition: int, bootstrap_servers: str, kafka: Mapping[str, str] | None = None
+) -> tuple[int, int]:
     """The first position still there, and the end: for a read_committed consumer the last stable offset.
 
-    Asks again while leadership settles. Raises `Unreachable`; `TopicsInvalid` where the partition cannot be read.
+    Asks again while leadership settles. Raises `Unreachable`; `NotAuthorized` or `TopicsInvalid` where the partition
+    cannot be read.
     """
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while True:
@@ -64,18 +75,26 @@ def watermarks(consumer: Consumer, topic: str, partition: int, bootstrap_servers
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() in NO_ANSWER:
-                raise unreachable(error, bootstrap_servers) from error
+                raise unreachable(error, bootstrap_servers, kafka) from error
             if reason.code() not in _UNSETTLED or time.monotonic() > deadline:
-                raise unreadable(topic, partition, reason) from error
+                raise unreadable(topic, partition, reason, kafka) from error
             time.sleep(_ASK_AGAIN_S)
 
 
-def unreadable(topic: str, partition: int, reason: KafkaError) -> TopicsInvalid:
+def unreadable(
+    topic: str, partition: int, reason: KafkaError, kafka: Mapping[str, str] | None = None
+) -> TopicsInvalid | NotAuthorized:
+    if is_refused(reason):
+        return refused(reason, f"reading {topic}/{partition}", kafka, [Right("Read", "topic", topic)])
     return TopicsInvalid(f"{topic}/{partition} cannot be read: {reason.str()}", [f"{topic}: {reason.str()}"])
 
 
-def unreachable(error: KafkaException, bootstrap_servers: str) -> Unreachable:
+def unreachable(error: KafkaException, bootstrap_servers: str, kafka: Mapping[str, str] | None = None) -> Unreachable:
+    """With `kafka`, the client's settings: asks once more, only to hear why nobody answers."""
     reason: KafkaError = error.args[0]
+    heard = None if kafka is None else why_no_answer(bootstrap_servers, kafka)
+    if heard is not None:
+        return Unreachable(f"Kafka at {bootstrap_servers} {heard}")
     return Unreachable(
         f"Kafka at {bootstrap_servers} does not answer ({reason.str()}): check the address, or `eventsrc doctor`"
     )

@@ -18,9 +18,10 @@ from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, unreachable
 from eventsrc.adapters.kafka.errors import is_fenced, translate
 from eventsrc.adapters.kafka.producer_start import initialised_producer, producer_config
+from eventsrc.adapters.kafka.rights import Right, not_authorized
 from eventsrc.engine.dead_letters import ATTEMPT_HEADER, RETRY_OF_HEADER
 from eventsrc.engine.letters import Audit, Letter, Source
-from eventsrc.errors import AbortRequired, EventsrcError, Fenced, OutcomeInDoubt, Retriable, Unreachable
+from eventsrc.errors import AbortRequired, AccessDenied, EventsrcError, Fenced, OutcomeInDoubt, Retriable, Unreachable
 from eventsrc.faultpoints import reach
 
 TRANSACTION_TIMEOUT_S = 10.0
@@ -38,7 +39,7 @@ def transactional_id(group_id: str) -> str:
 
 
 class DeadLetterWriter:
-    """Holds the transactional id from its construction on. Raises `Unreachable`, WorkerError there. Close it."""
+    """Holds the transactional id from its construction on. Raises `Unreachable`, `NotAuthorized`, WorkerError there. Close it."""
 
     def __init__(
         self,
@@ -52,9 +53,15 @@ class DeadLetterWriter:
         config = producer_config(
             client_config(bootstrap_servers, kafka), transactional_id(group_id), TRANSACTION_TIMEOUT_S, message_bytes
         )
-        _ask_once(config, bootstrap_servers)
+        _ask_once(config, bootstrap_servers, kafka)
         give_up_s = time.monotonic() + _START_S
-        self._producer, self._watch = initialised_producer(config, lambda: time.monotonic() > give_up_s)
+        try:
+            self._producer, self._watch = initialised_producer(config, lambda: time.monotonic() > give_up_s)
+        except AccessDenied as denied:
+            needed = Right(
+                "Write", "transactional-id", transactional_id(group_id), "dead letters are handled in transactions"
+            )
+            raise not_authorized(kafka, [needed], str(denied)) from denied
 
     def carry_out(self, acts: Sequence[Act]) -> list[Audit]:
         """One transaction. Returns what was said, with where each command went. Raises `Fenced` where another process does
@@ -190,10 +197,12 @@ def _without_effect(exception: KafkaException) -> EventsrcError:
     return EventsrcError(f"{translate(exception, 'writing')}: nothing of this transaction took effect; run it again")
 
 
-def _ask_once(config: Mapping[str, str | int | float | bool], bootstrap_servers: str) -> None:
+def _ask_once(
+    config: Mapping[str, str | int | float | bool], bootstrap_servers: str, kafka: Mapping[str, str] | None
+) -> None:
     """A dead address is said at once, and not after many tries."""
     plain = {name: value for name, value in config.items() if not name.startswith("transaction")}
     try:
         Producer(plain).list_topics(timeout=CONNECT_TIMEOUT_S)
     except KafkaException as error:
-        raise unreachable(error, bootstrap_servers) from error
+        raise unreachable(error, bootstrap_servers, kafka) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config
-from eventsrc.adapters.kafka.errors import translate
+from eventsrc.adapters.kafka.errors import access_denied, is_refused, translate
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.position import Position
 
@@ -67,7 +67,7 @@ class EventsReader:
             self._consumer.incremental_unassign([TopicPartition(self._topics[key.aggregate], key.number)])
 
     def poll(self, limit: int, timeout_s: float) -> dict[PartitionKey, list[Message]]:
-        """What has arrived, by partition, in offset order."""
+        """What has arrived, by partition, in offset order. Raises AccessDenied."""
         if self._consumer is None:
             return {}
         try:
@@ -87,6 +87,8 @@ class EventsReader:
         return polled
 
     def _failed(self, key: PartitionKey, error: KafkaError) -> None:
+        if key in self._reading and is_refused(error):
+            raise access_denied(error, "reading events")
         if key in self._reading and error.code() in _PERMANENT:
             self._on_partition_error(
                 key,

@@ -15,6 +15,8 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, kafka_log, partition_count, unreachable
+from eventsrc.adapters.kafka.errors import is_refused, refused
+from eventsrc.adapters.kafka.rights import Right
 from eventsrc.engine.notes import Note, read_note
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import TopicsInvalid, Unreachable
@@ -62,13 +64,13 @@ class GroupOffsetsReader:
         self._pipeline = pipeline
         self._aggregates = list(aggregates)
         self._group_id = group_id
-        self._bootstrap_servers = bootstrap_servers
+        self._bootstrap_servers, self._kafka = bootstrap_servers, dict(kafka)
         self._config = client_config(bootstrap_servers, kafka)
         self._consumer: Consumer | None = None
         self._admin: AdminClient | None = None
 
     def read(self) -> GroupOffsets:
-        """Raises Unreachable; TopicsInvalid where a topic does not exist."""
+        """Raises Unreachable; NotAuthorized; TopicsInvalid where a topic does not exist."""
         if self._consumer is None:
             self._consumer = Consumer(
                 {
@@ -83,13 +85,32 @@ class GroupOffsetsReader:
             PartitionKey(name, number)
             for name in self._aggregates
             for number in range(
-                partition_count(self._consumer, commands_topic(self._pipeline, name), self._bootstrap_servers)
+                partition_count(
+                    self._consumer, commands_topic(self._pipeline, name), self._bootstrap_servers, self._kafka
+                )
             )
         ]
         try:
             return self._read(self._consumer, keys)
         except KafkaException as error:
-            raise unreachable(error, self._bootstrap_servers) from error
+            reason = self._group_refused(self._consumer) or error.args[0]
+            if is_refused(reason):
+                raise refused(reason, "looking at the group", self._kafka, self._needed) from error
+            raise unreachable(error, self._bootstrap_servers, self._kafka) from error
+
+    @property
+    def _needed(self) -> list[Right]:
+        topics = [
+            name_of(self._pipeline, each) for each in self._aggregates for name_of in (commands_topic, events_topic)
+        ]
+        return [Right("Describe", "topic", topic) for topic in topics] + [Right("Describe", "group", self._group_id)]
+
+    @staticmethod
+    def _group_refused(consumer: Consumer) -> KafkaError | None:
+        """Where the coordinator may not be asked, the question times out, and the reason comes as a record."""
+        message = consumer.poll(0)
+        error = None if message is None else message.error()
+        return error if error is not None and is_refused(error) else None
 
     def close(self) -> None:
         if self._consumer is not None:

@@ -24,7 +24,7 @@ class GroupQueries:
         self._admin: AdminClient | None = None
 
     def members(self) -> dict[str, str]:
-        """Member id by instance id, of static members. Raises a WorkerError."""
+        """Member id by instance id, of static members. Raises a WorkerError, among them AccessDenied."""
         if self._admin is None:
             self._admin = AdminClient(dict(self._common), logger=logging.getLogger("eventsrc.librdkafka"))
         try:

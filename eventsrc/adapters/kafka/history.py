@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.connecting import NO_ANSWER, kafka_log, partition_count, unreadable, watermarks
+from eventsrc.adapters.kafka.errors import is_about_unused_group
 from eventsrc.errors import Unreachable
 from eventsrc.model.position import Offset, Position
 
@@ -40,7 +41,7 @@ class HistoryReader:
     """One consumer, one partition at a time; not for several threads at once."""
 
     def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str] | None = None) -> None:
-        self._bootstrap_servers = bootstrap_servers
+        self._bootstrap_servers, self._kafka = bootstrap_servers, dict(kafka or {})
         self._consumer = Consumer(
             {
                 "fetch.wait.max.ms": 10,
@@ -58,11 +59,11 @@ class HistoryReader:
         )
 
     def partition_count(self, topic: str) -> int:
-        return partition_count(self._consumer, topic, self._bootstrap_servers)
+        return partition_count(self._consumer, topic, self._bootstrap_servers, self._kafka)
 
     def bounds(self, topic: str, partition: int) -> Bounds:
-        """Raises `Unreachable`, `TopicsInvalid`."""
-        start, end = watermarks(self._consumer, topic, partition, self._bootstrap_servers)
+        """Raises `Unreachable`, `NotAuthorized`, `TopicsInvalid`."""
+        start, end = watermarks(self._consumer, topic, partition, self._bootstrap_servers, self._kafka)
         return Bounds(Position(start), Position(end))
 
     def read(
@@ -119,10 +120,10 @@ class HistoryReader:
                     position = _offset(message) + 1
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = _offset(message)
-                elif error.code() in NO_ANSWER:
+                elif error.code() in NO_ANSWER or is_about_unused_group(error, message.topic()):
                     continue
                 else:
-                    raise unreadable(topic, partition, error)
+                    raise unreadable(topic, partition, error, self._kafka)
                 if position >= end and reached_at is None:
                     reached_at = time.monotonic()
                 if reached_at is not None and satisfied():

@@ -22,6 +22,7 @@ from eventsrc.adapters.kafka.connecting import (
     unreadable,
     watermarks,
 )
+from eventsrc.adapters.kafka.errors import is_about_unused_group, is_refused
 from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.errors import Unreachable
 from eventsrc.model.position import Position
@@ -44,7 +45,7 @@ class LogReader:
     """Not for several threads at once."""
 
     def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str] | None = None) -> None:
-        self._bootstrap_servers = bootstrap_servers
+        self._bootstrap_servers, self._kafka = bootstrap_servers, dict(kafka or {})
         self._ends: dict[tuple[str, int], Position] = {}
         self._places: dict[tuple[str, int], TopicPlace] = {}
         self._restarted: set[TopicPlace] = set()
@@ -67,11 +68,11 @@ class LogReader:
 
     def partition_count(self, topic: str) -> int:
         """Raises `Unreachable`, `TopicsInvalid`."""
-        return partition_count(self._consumer, topic, self._bootstrap_servers)
+        return partition_count(self._consumer, topic, self._bootstrap_servers, self._kafka)
 
     def bounds(self, place: TopicPlace) -> Bounds:
         """Raises `Unreachable`, `TopicsInvalid`."""
-        start, end = watermarks(self._consumer, place.topic, place.partition, self._bootstrap_servers)
+        start, end = watermarks(self._consumer, place.topic, place.partition, self._bootstrap_servers, self._kafka)
         return Bounds(Position(start), Position(end))
 
     def first_since(self, places: Mapping[TopicPlace, int]) -> dict[TopicPlace, Position | None]:
@@ -80,7 +81,7 @@ class LogReader:
         try:
             answered = self._consumer.offsets_for_times(asked, timeout=CONNECT_TIMEOUT_S)
         except KafkaException as error:
-            raise unreachable(error, self._bootstrap_servers) from error
+            raise unreachable(error, self._bootstrap_servers, self._kafka) from error
         return {
             TopicPlace(each.topic, each.partition): Position(each.offset) if each.offset >= 0 else None
             for each in answered
@@ -117,6 +118,9 @@ class LogReader:
                 stuck = ", ".join(f"{topic}/{partition}" for topic, partition in self._ends)
                 raise Unreachable(f"Kafka sent nothing for {_STALL_S:g} s while {stuck} was being read")
             for message in messages:
+                error = message.error()
+                if error is not None and is_refused(error) and not is_about_unused_group(error, message.topic()):
+                    raise unreadable(message.topic() or "", message.partition() or 0, error, self._kafka)
                 key = message.topic(), message.partition()
                 end = self._ends.get(key)  # type: ignore[arg-type]  # a consumed message has both
                 if end is None:
@@ -124,7 +128,6 @@ class LogReader:
                 place = self._places[key]  # type: ignore[index]  # as above
                 if self._restarted and place in self._restarted:
                     continue
-                error = message.error()
                 offset = message.offset() or 0
                 if error is None:
                     if offset < end:
@@ -135,7 +138,7 @@ class LogReader:
                 elif error.code() in NO_ANSWER:
                     continue
                 else:
-                    raise unreadable(*place, error)
+                    raise unreadable(*place, error, self._kafka)
                 if position >= end:
                     self.stop(place)
 

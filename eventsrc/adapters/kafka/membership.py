@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from eventsrc.adapters.kafka.config import Config
-from eventsrc.adapters.kafka.errors import translate
+from eventsrc.adapters.kafka.errors import access_denied, is_refused, translate
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.errors import Fenced
 from eventsrc.model.position import Position
@@ -87,7 +87,7 @@ class GroupMembership:
     def poll(self, limit: int, timeout_s: float) -> Polled:
         """Up to `limit` records by partition. Waits for the first alone: `consume(n)` waits for all n.
 
-        Raises Fenced where another process has this instance id."""
+        Raises Fenced where another process has this instance id, AccessDenied."""
         self._sought.clear()
         try:
             messages = self.consumer.consume(1, timeout_s)
@@ -198,6 +198,8 @@ class GroupMembership:
             return
         if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL) or error.fatal():
             raise Fenced(f"another process took over this worker's instance id: {error.str()}")
+        if is_refused(error):
+            raise access_denied(error, "taking part in the group")
         key = self._keys.get((message.topic(), message.partition()))
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and key in self._opened:
             self._on_partition_error(

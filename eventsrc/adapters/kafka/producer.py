@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from eventsrc.adapters.kafka.end_transaction_log import EndTransactionWatch
-from eventsrc.adapters.kafka.errors import is_fenced, translate
+from eventsrc.adapters.kafka.errors import access_denied, is_fenced, is_refused, translate
 from eventsrc.adapters.kafka.membership_proof import is_member
 from eventsrc.engine.batch import Batch, BatchKind, OutputRecord, Section
 from eventsrc.engine.counts import Counts
@@ -57,6 +57,7 @@ class TransactionalProducer:
         self._begun = False
         self._abandoned = False
         self._last: dict[PartitionKey, Offset] = {}
+        self._denied: KafkaError | None = None
 
     @property
     def suspect(self) -> bool:
@@ -74,9 +75,10 @@ class TransactionalProducer:
         return time.monotonic() - self._begun_s >= self._timeout_s
 
     def send(self, batch: Batch) -> None:
-        """Begin and produce. Raises AbortRequired, OutcomeInDoubt."""
+        """Begin and produce. Raises AbortRequired, OutcomeInDoubt, AccessDenied."""
         self._begun = False
         self._last = {}
+        self._denied = None
         self._refuse_unfenced(batch)
         self._begun_s = time.monotonic()
         reach("before-produce")
@@ -88,12 +90,12 @@ class TransactionalProducer:
                 reach("mid-produce")
                 self._bury(section)
         except KafkaException as exception:
-            raise translate(exception, "producing") from exception
+            raise self._translated(exception, "producing") from exception
         reach("after-produce")
 
     def finish(self, batch: Batch) -> Mapping[PartitionKey, Offset]:
         """Send the offsets and commit. Blocks until the outcome is known. Raises AbortRequired (aborted for certain),
-        OutcomeInDoubt."""
+        OutcomeInDoubt, AccessDenied (then nothing was committed)."""
         if batch.kind is BatchKind.BARRIERS:
             self._until_answered("delivering barriers", lambda: self._note_terms(batch))
         offsets = [
@@ -165,8 +167,17 @@ class TransactionalProducer:
             offset = message.offset()
             if error is None and offset is not None:
                 self._last[key] = Offset(offset)
+            self._note_denial(error, message)
 
         return on_delivery
+
+    def _note_denial(self, error: KafkaError | None, message: Message) -> None:
+        """A commit that fails for it says only that messages were not delivered."""
+        if error is not None and is_refused(error):
+            self._denied = error
+
+    def _translated(self, exception: KafkaException, what: str) -> WorkerError:
+        return translate(exception, what) if self._denied is None else access_denied(self._denied, what)
 
     def _bury(self, section: Section) -> None:
         topic, count = self._names.dead_letter, self._names.dead_letter_partitions
@@ -174,7 +185,12 @@ class TransactionalProducer:
             while True:
                 try:
                     self._producer.produce(
-                        topic, each.value, each.key, each.partition % count, headers=list(each.headers)
+                        topic,
+                        each.value,
+                        each.key,
+                        each.partition % count,
+                        headers=list(each.headers),
+                        on_delivery=self._note_denial if each is section.dead_letters[-1] else None,
                     )
                     break
                 except BufferError:  # large letters fill librdkafka's queue: let it drain
@@ -185,6 +201,8 @@ class TransactionalProducer:
         self._producer.flush(DELIVERY_TIMEOUT_S)
         self._refuse_abandoned()
         for key, section in batch.sections.items():
+            if self._denied is not None:
+                raise access_denied(self._denied, "delivering barriers")
             if key not in self._last:
                 raise AbortRequired(f"the barrier of partition {key} was not delivered within {DELIVERY_TIMEOUT_S:g} s")
             section.note = write_note(self._owner, self._last[key], Counts(), section.topics, section.before)
@@ -211,7 +229,7 @@ class TransactionalProducer:
                         f"{what}: the transaction was open for longer than transaction_timeout ({self._timeout_s:g} s) and the "
                         "broker aborted it"
                     ) from exception
-                error = translate(exception, what)
+                error = self._translated(exception, what)
                 if not isinstance(error, Retriable):
                     raise error from exception
                 if self._abandoned:

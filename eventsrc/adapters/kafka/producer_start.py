@@ -15,20 +15,13 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.end_transaction_log import EndTransactionWatch
 from eventsrc.adapters.kafka.errors import translate
-from eventsrc.errors import Unreachable, WorkerError
+from eventsrc.errors import AccessDenied, Unreachable, WorkerError
 
 logger = logging.getLogger("eventsrc.kafka")
 
 FIRST_TIMEOUT_S = 0.03
 LAST_TIMEOUT_S = 10.0
 QUICK_TRIES = 20
-
-_HOPELESS = frozenset(
-    {
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.INVALID_TRANSACTION_TIMEOUT,
-    }
-)  # fmt: skip
 
 
 def producer_config(common: Config, transactional_id: str, timeout_s: float, message_bytes: int) -> Config:
@@ -51,7 +44,7 @@ def producer_config(common: Config, transactional_id: str, timeout_s: float, mes
 
 def initialised_producer(config: Config, stopped: Callable[[], bool]) -> tuple[Producer, EndTransactionWatch]:
     """A producer that holds its transactional id, and its log watch. Blocks until Kafka answers; raises Unreachable
-    once `stopped()` says so, WorkerError where asking again does not help."""
+    once `stopped()` says so, AccessDenied or WorkerError where asking again does not help."""
     timeout_s, tries = FIRST_TIMEOUT_S, 0
     while not stopped():
         watch = EndTransactionWatch(str(config["transactional.id"]))
@@ -61,10 +54,11 @@ def initialised_producer(config: Config, stopped: Callable[[], bool]) -> tuple[P
             producer.init_transactions(timeout_s)
         except KafkaException as exception:
             error = translate(exception, "taking the transactional id")
-            if exception.args[0].code() in _HOPELESS:
+            if isinstance(error, AccessDenied):
+                raise error from exception
+            if exception.args[0].code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
                 raise WorkerError(
-                    f"{error}. Allow this user to write and describe the transactional id {config['transactional.id']}, or "
-                    "mend transaction_timeout against the brokers' transaction.max.timeout.ms"
+                    f"{error}. Mend transaction_timeout against the brokers' transaction.max.timeout.ms"
                 ) from exception
             tries += 1
             if tries > QUICK_TRIES:

@@ -17,6 +17,7 @@ from eventsrc.adapters.kafka.connecting import (
     unreadable,
     watermarks,
 )
+from eventsrc.adapters.kafka.errors import is_about_unused_group
 
 _POLL_S = 0.2
 _BATCH = 1000
@@ -32,7 +33,7 @@ class TailedRecord(NamedTuple):
 
 
 class TopicTail:
-    """Reads every partition of some topics. Raises `Unreachable`, `TopicsInvalid` when constructed."""
+    """Reads every partition of some topics. Raises `Unreachable`, `NotAuthorized`, `TopicsInvalid` when constructed."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class TopicTail:
         since_ms: int | None,
         from_beginning: bool,
     ) -> None:
+        self._kafka = dict(kafka or {})
         self._consumer = Consumer(
             {
                 **client_config(bootstrap_servers, kafka),
@@ -59,18 +61,18 @@ class TopicTail:
             places = [
                 TopicPartition(topic, number)
                 for topic in topics
-                for number in range(partition_count(self._consumer, topic, bootstrap_servers))
+                for number in range(partition_count(self._consumer, topic, bootstrap_servers, self._kafka))
             ]
             self._ends = {
-                (each.topic, each.partition): watermarks(self._consumer, each.topic, each.partition, bootstrap_servers)[
-                    1
-                ]
+                (each.topic, each.partition): watermarks(
+                    self._consumer, each.topic, each.partition, bootstrap_servers, self._kafka
+                )[1]
                 for each in places
             }
             self._consumer.assign([self._start(each, since_ms, from_beginning) for each in places])
         except KafkaException as error:
             self.close()
-            raise unreachable(error, bootstrap_servers) from error
+            raise unreachable(error, bootstrap_servers, self._kafka) from error
         except BaseException:
             self.close()
             raise
@@ -88,9 +90,9 @@ class TopicTail:
                         yield TailedRecord(*place, offset, message.key(), message.value(), message.timestamp()[1])
                     offset += 1
                 elif error.code() != KafkaError._PARTITION_EOF:
-                    if error.code() in NO_ANSWER:
+                    if error.code() in NO_ANSWER or is_about_unused_group(error, message.topic()):
                         continue
-                    raise unreadable(*place, error)
+                    raise unreadable(*place, error, self._kafka)
                 if offset >= self._ends[place]:
                     unread.discard(place)
 

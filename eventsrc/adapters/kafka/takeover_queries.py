@@ -21,12 +21,13 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from eventsrc.adapters.kafka.asking import asking_consumer
 from eventsrc.adapters.kafka.config import Config
+from eventsrc.adapters.kafka.errors import access_denied, is_refused
 from eventsrc.adapters.kafka.group_queries import GroupQueries
 from eventsrc.codes import HaltCode
 from eventsrc.engine.effects import StableOffsetFetched, TakeoverRefused
 from eventsrc.engine.notes import Note, read_note
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.errors import WorkerError
+from eventsrc.errors import AccessDenied, WorkerError
 from eventsrc.model.position import Position
 
 logger = logging.getLogger("eventsrc.kafka")
@@ -38,13 +39,7 @@ ASK_AGAIN_S = 0.02
 CLOSE_S = 1.0
 PERMANENT_AFTER_S = 10.0  # a broker that has just started answers this for a moment too
 
-_PERMANENT = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    }
-)
+_PERMANENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
 @dataclass(slots=True)
@@ -66,7 +61,7 @@ class TakeoverQueries:
         commands: Mapping[str, str],
         events: Mapping[str, str],
         transactional_id: str,
-        answered: Callable[[StableOffsetFetched | TakeoverRefused], None],
+        answered: Callable[[StableOffsetFetched | TakeoverRefused | AccessDenied], None],
     ) -> None:
         self._common = common
         self._group_id = group_id
@@ -81,7 +76,7 @@ class TakeoverQueries:
         self._thread.start()
 
     def ask(self, key: PartitionKey, attempt: int, metadata: bytes) -> None:
-        """The answer comes as StableOffsetFetched with this attempt and this metadata."""
+        """The answer comes as StableOffsetFetched with this attempt and this metadata; AccessDenied where none ever will."""
         self._current[key] = attempt
         self._asked.put(_Question(key, attempt, metadata, time.monotonic()))
 
@@ -118,7 +113,7 @@ class TakeoverQueries:
                 time.sleep(ASK_AGAIN_S)
                 self._asked.put(question)  # the other partitions first: one pending offset must not hold them back
 
-    def _try(self, question: _Question) -> StableOffsetFetched | TakeoverRefused | None:
+    def _try(self, question: _Question) -> StableOffsetFetched | TakeoverRefused | AccessDenied | None:
         place = TopicPartition(self._topics[question.key.aggregate], question.key.number)
         try:
             found = self._consumer.committed([place], ANSWER_TIMEOUT_S)[0]
@@ -142,8 +137,11 @@ class TakeoverQueries:
             Position(events_end),
         )
 
-    def _unanswered(self, question: _Question, exception: KafkaException) -> TakeoverRefused | None:
+    def _unanswered(self, question: _Question, exception: KafkaException) -> TakeoverRefused | AccessDenied | None:
         error, waited_s = exception.args[0], time.monotonic() - question.since_s
+        denied = error if is_refused(error) else self._heard_refusal(question.key, error)
+        if denied is not None:
+            return access_denied(denied, f"reading the committed offset of partition {question.key}")
         if error.code() in _PERMANENT and waited_s > PERMANENT_AFTER_S:
             return TakeoverRefused(
                 question.key,
@@ -156,10 +154,36 @@ class TakeoverQueries:
             logger.info(
                 "partition %s: no stable offset yet, an earlier owner may be open: %s", question.key, error.str()
             )
-            with contextlib.suppress(
-                KafkaException, WorkerError
-            ):  # only speed hangs on it: the transaction times out by itself
+            try:  # only speed hangs on it: the transaction times out by itself
                 self._fence_earlier_owner(question.key)
+            except KafkaException as failed:
+                if is_refused(failed.args[0]):
+                    logger.warning(
+                        "partition %s: its earlier owner's transaction cannot be ended, and is waited for: %s. Grant "
+                        "this user what `eventsrc topics acls` lists for a worker",
+                        question.key,
+                        failed.args[0].str(),
+                    )
+            except WorkerError as failed:
+                logger.info("partition %s: %s", question.key, failed)
+        return None
+
+    def _heard_refusal(self, key: PartitionKey, error: KafkaError) -> KafkaError | None:
+        """Where the group's coordinator may not be asked, the question times out, and the reason comes as a record. Of a
+        topic that may not be looked at, the client says that it does not know the partition."""
+        if error.code() == KafkaError._UNKNOWN_PARTITION:
+            for topic in (self._topics[key.aggregate], self._events[key.aggregate]):
+                with contextlib.suppress(KafkaException):
+                    found: KafkaError | None = (
+                        self._unstable.list_topics(topic, ANSWER_TIMEOUT_S * 4).topics[topic].error
+                    )
+                    if found is not None and is_refused(found):
+                        return found
+        for consumer in (self._consumer, self._unstable):
+            message = consumer.poll(0)
+            heard = None if message is None else message.error()
+            if heard is not None and is_refused(heard):
+                return heard
         return None
 
     def _fence_earlier_owner(self, key: PartitionKey) -> None:

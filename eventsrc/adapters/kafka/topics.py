@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,11 +17,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
     ConfigResource,
     NewTopic,
     ResourceType,
+    TopicDescription,
     TopicMetadata,
 )
 
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.connecting import CONNECT_TIMEOUT_S, NO_ANSWER, kafka_log, unreachable
+from eventsrc.adapters.kafka.errors import is_refused
+from eventsrc.adapters.kafka.rights import Right, not_authorized
 from eventsrc.errors import TopicsInvalid, Unreachable
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 
@@ -57,12 +60,16 @@ class CreatedTopics:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTopic:
-    """One topic as the brokers describe it. A topic that was deleted and created again has another id."""
+    """One topic as the brokers describe it. A topic that was deleted and created again has another id.
+
+    `config` is None where this user may not see it; `allowed` are the operations that it may do, None where the brokers
+    do not say."""
 
     topic_id: str
     partitions: int
     replicas: int
-    config: Mapping[str, str]
+    config: Mapping[str, str] | None
+    allowed: frozenset[str] | None = None
 
 
 def planned_topics(pipeline: Pipeline) -> tuple[PlannedTopic, ...]:
@@ -152,9 +159,10 @@ def create_topics(
 ) -> CreatedTopics:
     """Creates what is missing of the pipeline's topics and leaves what exists as it is: safe to repeat.
 
-    Raises `Unreachable`; `TopicsInvalid` where the brokers refuse.
+    Raises `Unreachable`; `NotAuthorized`; `TopicsInvalid` where the brokers refuse for another reason.
     """
     replication_factor = pipeline.settings.replication_factor
+    kafka = kafka or {}
     admin = _admin(bootstrap_servers, kafka)
     wanted = planned_topics(pipeline)
     durable = {"min.insync.replicas": "2"} if replication_factor is not None and replication_factor >= 3 else {}
@@ -165,7 +173,7 @@ def create_topics(
         ],
         request_timeout=_REQUEST_TIMEOUT_S,
     )
-    created, existing, problems = [], [], []
+    created, existing, problems, refused = [], [], [], []
     for each in wanted:
         try:
             futures[each.name].result()
@@ -173,8 +181,12 @@ def create_topics(
         except KafkaException as error:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 existing.append(each.name)
+            elif is_refused(error.args[0]):
+                refused.append(Right("Create", "topic", each.name, "`topics create`"))
             else:
-                problems.append(f"{each.name}: {_refusal(error, bootstrap_servers)}")
+                problems.append(f"{each.name}: {_refusal(error, bootstrap_servers, kafka)}")
+    if refused:
+        raise not_authorized(kafka, refused)
     if problems:
         raise TopicsInvalid("the brokers refused to create topics", problems)
     _await_leaders(admin, created, bootstrap_servers)
@@ -204,12 +216,18 @@ def _has_leaders(topic: TopicMetadata) -> bool:
 
 
 def verify_topics(
-    pipeline: Pipeline, bootstrap_servers: str, kafka: Mapping[str, str] | None = None
+    pipeline: Pipeline,
+    bootstrap_servers: str,
+    kafka: Mapping[str, str] | None = None,
+    *,
+    needed: Collection[Right] = (),
 ) -> dict[str, ObservedTopic]:
     """Compares the pipeline's topics with what its guarantees need; returns each by its name. Raises `TopicsInvalid` with
-    every problem found, or `Unreachable`."""
+    every problem found; `NotAuthorized` with every right `needed` on a topic that this user lacks; `Unreachable`.
+
+    Where the user may not see a topic's configuration, that is not compared."""
     wanted = planned_topics(pipeline)
-    observed = observe_topics([each.name for each in wanted], bootstrap_servers, kafka)
+    observed = observe_topics([each.name for each in wanted], bootstrap_servers, kafka, needed)
     problems = [problem for each in wanted for problem in topic_problems(each, observed.get(each.name))]
     if problems:
         raise TopicsInvalid(f"topics of pipeline {pipeline.name} are missing or wrong", problems)
@@ -217,33 +235,68 @@ def verify_topics(
 
 
 def observe_topics(
-    names: Iterable[str], bootstrap_servers: str, kafka: Mapping[str, str] | None = None
+    names: Iterable[str],
+    bootstrap_servers: str,
+    kafka: Mapping[str, str] | None = None,
+    needed: Collection[Right] = (),
 ) -> dict[str, ObservedTopic]:
-    """What exists of these topics. Raises `Unreachable`, or `TopicsInvalid` where describing is not allowed."""
+    """What exists of these topics. Raises `Unreachable`; `NotAuthorized` where one of the rights `needed` on them, or that
+    to describe them, is missing; `TopicsInvalid` where one cannot be described for another reason."""
+    kafka = kafka or {}
     admin = _admin(bootstrap_servers, kafka)
-    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_TIMEOUT_S)
+    described = admin.describe_topics(
+        TopicCollection(list(names)), request_timeout=_REQUEST_TIMEOUT_S, include_authorized_operations=True
+    )
     topics: dict[str, Any] = {}
+    hidden = []
     for name, future in described.items():
         try:
             topics[name] = future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if is_refused(error.args[0]):
+                hidden.append(name)
+            elif error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise TopicsInvalid(
-                    f"topic {name} cannot be described", [f"{name}: {_refusal(error, bootstrap_servers)}"]
+                    f"topic {name} cannot be described", [f"{name}: {_refusal(error, bootstrap_servers, kafka)}"]
                 ) from error
-    configs = _observe_configs(admin, list(topics), bootstrap_servers)
+    allowed = {name: _allowed(topic) for name, topic in topics.items()}
+    if missing := [*_lacking(needed, hidden, allowed)]:
+        raise not_authorized(kafka, missing)
+    configs = _observe_configs(admin, list(topics), bootstrap_servers, kafka)
     return {
         name: ObservedTopic(
             topic_id=str(topic.topic_id),
             partitions=len(topic.partitions),
             replicas=min((len(each.replicas) for each in topic.partitions), default=0),
-            config=configs[name],
+            config=configs.get(name),
+            allowed=allowed[name],
         )
         for name, topic in topics.items()
     }
 
 
-def _observe_configs(admin: AdminClient, names: list[str], bootstrap_servers: str) -> dict[str, dict[str, str]]:
+def _allowed(topic: TopicDescription) -> frozenset[str] | None:
+    operations = topic.authorized_operations
+    return frozenset(each.name.replace("_", "").lower() for each in operations) if operations else None
+
+
+def _lacking(
+    needed: Collection[Right], hidden: Collection[str], allowed: Mapping[str, frozenset[str] | None]
+) -> Iterator[Right]:
+    """Of a topic that may not even be looked at, whatever is needed is missing."""
+    for name in hidden:
+        of_topic = [right for right in needed if (right.kind, right.name) == ("topic", name) and not right.optional]
+        yield from of_topic or [Right("Describe", "topic", name, "the topic is looked at")]
+    for right in needed:
+        operations = allowed.get(right.name) if right.kind == "topic" else None
+        if operations is not None and not right.optional and right.operation.lower() not in operations:
+            yield right
+
+
+def _observe_configs(
+    admin: AdminClient, names: list[str], bootstrap_servers: str, kafka: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Without those that this user may not see."""
     if not names:
         return {}
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
@@ -252,10 +305,11 @@ def _observe_configs(admin: AdminClient, names: list[str], bootstrap_servers: st
         try:
             configs[resource.name] = {name: entry.value for name, entry in future.result().items()}
         except KafkaException as error:
-            raise TopicsInvalid(
-                "the configuration of a topic cannot be read",
-                [f"{resource.name}: {_refusal(error, bootstrap_servers)}; allow DescribeConfigs on the topic"],
-            ) from error
+            if not is_refused(error.args[0]):
+                raise TopicsInvalid(
+                    "the configuration of a topic cannot be read",
+                    [f"{resource.name}: {_refusal(error, bootstrap_servers, kafka)}"],
+                ) from error
     return configs
 
 
@@ -263,8 +317,10 @@ def topic_problems(wanted: PlannedTopic, observed: ObservedTopic | None) -> list
     """What of an observed topic breaks a guarantee: one line each, with its mend. Empty if nothing does."""
     if observed is None:
         return [f"{wanted.name} does not exist: eventsrc topics create"]
-    problems = [*_partition_problems(wanted, observed), *_durability_problems(observed)]
-    problems += _ROLE_CHECKS[wanted.role](wanted.config, observed.config)
+    problems = _partition_problems(wanted, observed)
+    if observed.config is not None:
+        problems += _durability_problems(observed.replicas, observed.config)
+        problems += _ROLE_CHECKS[wanted.role](wanted.config, observed.config)
     return [f"{wanted.name}: {problem}" for problem in problems]
 
 
@@ -278,14 +334,14 @@ def _partition_problems(wanted: PlannedTopic, observed: ObservedTopic) -> list[s
     ]
 
 
-def _durability_problems(observed: ObservedTopic) -> list[str]:
+def _durability_problems(replicas: int, config: Mapping[str, str]) -> list[str]:
     problems = []
-    if observed.replicas >= 3 and _number(observed.config, "min.insync.replicas", 1) < 2:
+    if replicas >= 3 and _number(config, "min.insync.replicas", 1) < 2:
         problems.append(
-            f"min.insync.replicas is 1 with {observed.replicas} replicas: one broker's loss could take acknowledged "
+            f"min.insync.replicas is 1 with {replicas} replicas: one broker's loss could take acknowledged "
             "commands with it; set it to 2"
         )
-    if observed.config.get("unclean.leader.election.enable") == "true":
+    if config.get("unclean.leader.election.enable") == "true":
         problems.append("unclean.leader.election.enable is true: committed records could be lost; set it to false")
     return problems
 
@@ -349,18 +405,18 @@ def _number(config: Mapping[str, str], name: str, default: int) -> int:
     return int(config.get(name, default))
 
 
-def _admin(bootstrap_servers: str, kafka: Mapping[str, str] | None) -> AdminClient:
+def _admin(bootstrap_servers: str, kafka: Mapping[str, str]) -> AdminClient:
     """An admin client whose brokers have answered once. Raises `Unreachable`."""
     admin = AdminClient(client_config(bootstrap_servers, kafka), logger=kafka_log)
     try:
         admin.list_topics(timeout=CONNECT_TIMEOUT_S)
     except KafkaException as error:
-        raise unreachable(error, bootstrap_servers) from error
+        raise unreachable(error, bootstrap_servers, kafka) from error
     return admin
 
 
-def _refusal(error: KafkaException, bootstrap_servers: str) -> str:
+def _refusal(error: KafkaException, bootstrap_servers: str, kafka: Mapping[str, str]) -> str:
     reason: KafkaError = error.args[0]
     if reason.code() in NO_ANSWER:
-        raise unreachable(error, bootstrap_servers) from error
+        raise unreachable(error, bootstrap_servers, kafka) from error
     return str(reason.str())

@@ -6,11 +6,13 @@ import logging
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from eventsrc.adapters.kafka import replies
 from eventsrc.adapters.kafka.replies import ReplyProducer
 from eventsrc.codec.control import Reply, read_reply
 from eventsrc.engine.batch import Answer
+from eventsrc.errors import AccessDenied
 
 LIMIT = 10_000
 
@@ -19,6 +21,7 @@ class Recording:
     """Takes what librdkafka's own producer takes, and sends nothing."""
 
     sent: list[tuple[int, Reply]]
+    report: Any = None
 
     def __init__(self, config: dict[str, Any], logger: logging.Logger) -> None:
         from confluent_kafka import Producer
@@ -27,8 +30,9 @@ class Recording:
         self._real = Producer({**config, "bootstrap.servers": "", "log_level": 0}, logger=logger)
         self.sent = []
 
-    def produce(self, topic: str, value: bytes, key: bytes, partition: int) -> None:
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int, on_delivery: Any) -> None:
         self._real.produce(topic, value, key, partition)
+        self.report = on_delivery
         self.sent.append((partition, read_reply(value)))
 
     def poll(self, timeout: float) -> int:
@@ -94,3 +98,14 @@ def test_answers_that_cannot_be_sent_are_dropped_with_one_warning(
     )
     assert [partition for partition, _ in sent(producer)] == [4]
     assert [record.getMessage()[:26] for record in caplog.records] == ["3 answers were not sent, t"]
+
+
+def test_an_answer_that_is_refused_for_want_of_a_right_is_told_at_the_next_call(producer: ReplyProducer) -> None:
+    producer.send([answer(1)])
+    report = producer._producer.report  # type: ignore[attr-defined]  # it is a Recording
+    report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), None)
+    producer.send(())
+    report(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), None)
+    with pytest.raises(AccessDenied, match="answering callers") as denied:
+        producer.send(())
+    assert denied.value.kind == "topic"

@@ -17,7 +17,7 @@ from eventsrc.adapters.kafka.producer_start import initialised_producer
 from eventsrc.engine.batch import Batch, BatchKind, DeadLetter, Section
 from eventsrc.engine.notes import Owner
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.errors import OutcomeInDoubt, WorkerError
+from eventsrc.errors import AccessDenied, OutcomeInDoubt
 from eventsrc.model.position import Position
 
 KEY = PartitionKey("account", 3)
@@ -122,6 +122,7 @@ def test_a_transactional_id_that_is_not_allowed_ends_the_worker_with_a_reason(
 
     client.on["init_transactions"] = refuse
     monkeypatch.setattr(producer_start, "Producer", lambda config, logger: client)
-    with pytest.raises(WorkerError, match="transactional id bank-one"):
+    with pytest.raises(AccessDenied) as denied:
         initialised_producer({"transactional.id": "bank-one"}, lambda: False)
+    assert denied.value.kind == "transactional-id"
     assert client.asked == ["list_topics", "init_transactions"]

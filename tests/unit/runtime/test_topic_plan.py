@@ -84,7 +84,7 @@ def test_a_topic_as_planned_has_no_problem(plan: dict[str, PlannedTopic]) -> Non
 )
 def test_each_deviation_that_matters_is_named(plan: dict[str, PlannedTopic], role: str, name: str, value: str) -> None:
     observed = as_created(plan[role])
-    (problem,) = topic_problems(plan[role], replace(observed, config={**observed.config, name: value}))
+    (problem,) = topic_problems(plan[role], replace(observed, config={**(observed.config or {}), name: value}))
     assert problem.startswith(f"{plan[role].name}: {name} is ")
 
 
@@ -94,7 +94,7 @@ def test_each_deviation_that_matters_is_named(plan: dict[str, PlannedTopic], rol
 )
 def test_what_does_not_matter_is_no_problem(plan: dict[str, PlannedTopic], role: str, name: str, value: str) -> None:
     observed = as_created(plan[role])
-    assert topic_problems(plan[role], replace(observed, config={**observed.config, name: value})) == []
+    assert topic_problems(plan[role], replace(observed, config={**(observed.config or {}), name: value})) == []
 
 
 def test_partitions_must_be_equal_where_ids_are_spread(plan: dict[str, PlannedTopic]) -> None:
@@ -105,7 +105,7 @@ def test_partitions_must_be_equal_where_ids_are_spread(plan: dict[str, PlannedTo
 def test_replicas_without_a_quorum_are_a_problem(plan: dict[str, PlannedTopic]) -> None:
     observed = replace(as_created(plan["events"]), replicas=3)
     assert "min.insync.replicas" in topic_problems(plan["events"], observed)[0]
-    durable = replace(observed, config={**observed.config, "min.insync.replicas": "2"})
+    durable = replace(observed, config={**(observed.config or {}), "min.insync.replicas": "2"})
     assert topic_problems(plan["events"], durable) == []
 
 

@@ -40,14 +40,17 @@ from eventsrc.adapters.kafka.topics import planned_topics
 from eventsrc.cli.main import main
 from eventsrc.runtime import worker
 
-heavy = {"pydantic", "sqlalchemy", "alembic", "typer", "click", "rich", "psycopg", "fastavro", "avro"}
+heavy = {
+    "pydantic", "sqlalchemy", "alembic", "typer", "click", "rich", "psycopg", "fastavro", "avro", "httpx", "authlib",
+    "confluent_kafka.schema_registry", "eventsrc.adapters.registry",
+}
 
 def joins(*arguments, **settings):
     print("joins with", sorted(heavy & set(sys.modules)), flush=True)
     os._exit(0)
 
-def topics(pipeline, *others):
-    return {each.name: SimpleNamespace(topic_id="id", partitions=8) for each in planned_topics(pipeline)}
+def topics(pipeline, *others, needed):
+    return {each.name: SimpleNamespace(topic_id="id", partitions=8, config={}) for each in planned_topics(pipeline)}
 
 worker.verify_topics = topics
 worker.GroupMembership = joins
