@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def tail(
     session: Session,
     words: Words = None,
-    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="From this moment on, or -15m.")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="From this moment on, -15m, or start.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Nothing after this moment.")] = None,
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="AGGREGATE[/ID]", help="Only these; may be repeated.")
@@ -59,7 +59,8 @@ def tail(
         raise UsageError(f"tail takes no word {rest[0]!r}; filter with --where AGGREGATE/ID")
     now = datetime.now(UTC)
     wanted = Selection.read(pipeline, where or [])
-    since_ms = _milliseconds(parse_instant(since, now)) if since else None
+    from_start = since == "start" or (since is None and not follow)
+    since_ms = _milliseconds(parse_instant(since, now)) if since and not from_start else None
     until_ms = _milliseconds(parse_instant(until, now)) if until else None
     topics = wanted.topics(pipeline, with_commands=commands)
     decoder = RecordDecoder(open_catalog(pipeline, session.settings), topics)
@@ -68,7 +69,7 @@ def tail(
         session.kafka_address,
         session.settings.kafka,
         since_ms=since_ms,
-        from_beginning=not follow and since is None,
+        from_beginning=from_start,
     )
     try:
         for record in source.records(follow=follow and until is None):

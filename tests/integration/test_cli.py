@@ -181,6 +181,7 @@ def test_the_tail_shows_what_is_there_decoded_and_filtered(shop: Shop, order: st
     assert commands == {each["command_id"] for each in everything if each["kind"] == "event"}
     assert shop("tail", "--no-follow", "--where", f"Order/{order}", "--until", "-15m") == ""
     assert shop("tail", "--no-follow", "--where", f"Order/{order}", "--since", "-15m").count(order) == 2
+    assert shop("tail", "--no-follow", "--where", f"Order/{order}", "--since", "start").count(order) == 2
     shop("tail", "--no-follow", "--where", "Nothing", exit_code=2)
 
 
