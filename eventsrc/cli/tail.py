@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
 def tail(
     session: Session,
     words: Words = None,
-    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="From this moment on, -15m, or start.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="From this moment on, -15m, or start.")
+    ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Nothing after this moment.")] = None,
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="AGGREGATE[/ID]", help="Only these; may be repeated.")
