@@ -36,7 +36,6 @@ STATUS: dict[type[EventsrcError], int] = {
 """Anything else is a 500."""
 
 _NEXT: dict[type[EventsrcError], str] = {
-    IdempotencyConflict: "nothing was done: use a new key for a new command",
     CommandFailed: "nothing was done: this is a mistake of the service; its operator finds the command in the dead letters",
     OutcomeUnknown: "send it again with the same Idempotency-Key: it takes effect at most once",
     Unreachable: "nothing was done: send it again",
@@ -59,6 +58,7 @@ async def bad_request(request: Request, error: Exception) -> Response:
 
 async def failed(request: Request, error: Exception) -> Response:
     """Also for what a command came to: every such answer names the key it was sent under."""
+    assert isinstance(error, EventsrcError)
     status = STATUS.get(type(error), 500)
     if status >= 500:
         _log.warning("%s %s: %s", request.method, request.url.path, error)
@@ -70,7 +70,7 @@ async def failed(request: Request, error: Exception) -> Response:
     return JSONResponse(_told(error), status, headers)
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _told(error: EventsrcError) -> dict[str, Any]:
     told: dict[str, Any] = {"error": type(error).__name__}
     if isinstance(error, Rejected):
         return {"error": "Rejected", "reason": error.reason, "details": dict(error.details)}

@@ -49,11 +49,10 @@ def application(settings: Settings | None = None, *, answer_within_s: float = 10
 
     @asynccontextmanager
     async def connected(app: Starlette) -> AsyncIterator[None]:
-        app.state.board, app.state.answer_within_s = board, answer_within_s
         async with AsyncClient(pipeline, settings=settings) as app.state.client, follow_accounts(board, settings):
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", page),
             Route("/live", live),
@@ -67,6 +66,8 @@ def application(settings: Settings | None = None, *, answer_within_s: float = 10
         exception_handlers={answers.BadRequest: answers.bad_request, EventsrcError: answers.failed},
         lifespan=connected,
     )
+    app.state.board, app.state.answer_within_s = board, answer_within_s
+    return app
 
 
 async def send_command(request: Request) -> Response:

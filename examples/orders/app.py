@@ -1,6 +1,7 @@
 """A shop's orders: the application as it is today, its third version.
 
-Run it with `eventsrc dev examples.orders.app:pipeline`; `python3 tools/develop.py example orders` shows three versions write one history.
+Run it with `eventsrc dev examples.orders.app:pipeline`. `python3 tools/develop.py example orders` shows three versions write
+one history.
 What changed since the second version (`history/v2.py`), and how older records are read:
 
 - The class `Purchase` is called `Order`. `name="purchase"` keeps its topics, its schema files and its history where they are.
@@ -149,9 +150,7 @@ class Order:
             raise Rejected("placed already", status=self.status.value)
         if command.address is None and command.shipping is not Shipping.PICKUP:
             raise Rejected("no address to ship to", shipping=command.shipping.value)
-        return Placed(
-            command.customer, command.lines, command.shipping, context.now, command.address, command.wrapping
-        )
+        return Placed(command.customer, command.lines, command.shipping, context.now, command.address, command.wrapping)
 
     @handle
     def pay(self, command: Pay, context: Context) -> Paid:

@@ -1,7 +1,7 @@
 """Three versions of the shop write one history, each by its own code. `python -m examples.orders --help`
 
-Starts (or shares) a local stack and lets a worker of each version in turn take commands. Then today's code shows what all three wrote,
-and `eventsrc check` is asked about today's code, and about a change that would make old events unreadable.
+Starts (or shares) a local stack and lets a worker of each version in turn take commands. Then today's code shows what
+all three wrote, and `eventsrc check` is asked about today's code, and about a change that would make old events unreadable.
 Exit code 1 if anything is not as told.
 """
 
@@ -90,7 +90,11 @@ GENERATIONS = (
             (
                 "o-5",
                 app.Place(
-                    "Eva", [app.Line("tea", 1, Decimal("4.90"))], app.Shipping.DRONE, app.Address(*CANAL_STREET), "red paper"
+                    "Eva",
+                    [app.Line("tea", 1, Decimal("4.90"))],
+                    app.Shipping.DRONE,
+                    app.Address(*CANAL_STREET),
+                    "red paper",
                 ),
             ),
         ),
@@ -125,7 +129,9 @@ def _run(state_dir: Path, cleanup: contextlib.ExitStack) -> str | None:
     _show_history(around.environment)
     _show_refusal(around)
     print(flush=True)
-    return f"eventsrc dev {APP} --state-dir {state_dir}   (the same orders, to play with)" if around.is_own_kafka else None
+    return (
+        f"eventsrc dev {APP} --state-dir {state_dir}   (the same orders, to play with)" if around.is_own_kafka else None
+    )
 
 
 @contextlib.contextmanager
