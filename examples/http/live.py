@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from examples.bank.app import Account, Deposited, Opened, Withdrawn, pipeline
 
 EVENTS_TOPIC = "bank.account.events"
 SHOWN = 100
+SHOWN_EVENTS = 12
 KEEP_ALIVE_S = 15.0
 _BEHIND = 1_000
 _TRY_AGAIN_S = 3.0
@@ -50,6 +52,7 @@ class Board:
 
     def __init__(self) -> None:
         self._lines: dict[str, Line] = {}  # those that changed last come last
+        self._recent: deque[dict[str, Any]] = deque(maxlen=SHOWN_EVENTS)
         self._streams: set[asyncio.Queue[str | None]] = set()
         self._ended = False
 
@@ -68,15 +71,18 @@ class Board:
         line.sequence, line.changed = sequence, time.isoformat()
         self._lines.pop(account_id, None)
         self._lines[account_id] = line
-        self._tell("change", {**asdict(line), "event": type(event).__name__, **asdict(event)})
+        change = {**asdict(line), "event": type(event).__name__, **asdict(event)}
+        self._recent.append(change)
+        self._tell("change", {"total": len(self._lines), **change})
 
     async def stream(self) -> AsyncIterator[str]:
         """What one page is sent, until it goes, or falls behind, or `end_streams` is called."""
         if self._ended:
             return
         queue: asyncio.Queue[str | None] = asyncio.Queue(_BEHIND)
-        latest = list(self._lines.values())[-SHOWN:]
-        queue.put_nowait(_frame("accounts", {"total": len(self._lines), "accounts": [asdict(line) for line in latest]}))
+        latest = [asdict(line) for line in list(self._lines.values())[-SHOWN:]]
+        now = {"total": len(self._lines), "accounts": latest, "recent": list(self._recent)}
+        queue.put_nowait(_frame("accounts", now))
         self._streams.add(queue)
         try:
             while True:
@@ -97,7 +103,7 @@ class Board:
             _end(queue)
 
     def _tell(self, name: str, content: dict[str, Any]) -> None:
-        frame = _frame(name, {"total": len(self._lines), **content})
+        frame = _frame(name, content)
         for queue in list(self._streams):
             try:
                 queue.put_nowait(frame)

@@ -66,10 +66,12 @@ function listen() {
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000); // an answer that was none: the browser gives up
   });
   source.addEventListener("accounts", (message) => {
-    const { total, accounts } = JSON.parse(message.data);
+    const { total, accounts, recent } = JSON.parse(message.data);
     place("accounts").replaceChildren();
+    place("events").replaceChildren();
     rows.clear();
     accounts.forEach((account) => showAccount(account, false));
+    recent.forEach(showEvent);
     showTotal(total);
   });
   source.addEventListener("change", (message) => {
