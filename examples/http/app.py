@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from eventsrc import AsyncClient, EventsrcError, Outcome
+from eventsrc import AsyncClient, EventsrcError, Outcome, Pipeline
 from eventsrc.runtime.settings import Settings
 from examples.bank.app import Account, Deposit, Open, Withdraw, pipeline
 from examples.http import answers
@@ -42,14 +42,17 @@ _PAGE_HEADERS = {
 }
 
 
-def application(settings: Settings | None = None, *, answer_within_s: float = 10.0) -> Starlette:
-    """The service; it connects when it is started. `settings`: by default as the command line finds them."""
+def application(
+    settings: Settings | None = None, *, bank: Pipeline = pipeline, answer_within_s: float = 10.0
+) -> Starlette:
+    """The service; it connects when it is started. `settings`: by default as the command line finds them. `bank`: for tests,
+    the same under another name."""
     settings = Settings.resolve() if settings is None else settings
     board = Board()
 
     @asynccontextmanager
     async def connected(app: Starlette) -> AsyncIterator[None]:
-        async with AsyncClient(pipeline, settings=settings) as app.state.client, follow_accounts(board, settings):
+        async with AsyncClient(bank, settings=settings) as app.state.client, follow_accounts(board, bank, settings):
             yield
 
     app = Starlette(

@@ -20,14 +20,15 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from eventsrc import EventsrcError
+from eventsrc import EventsrcError, Pipeline
 from eventsrc.adapters.kafka.tail import TailedRecord, TopicTail
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.keys import parse_event_key
+from eventsrc.model.aggregate import AggregateType
+from eventsrc.model.names import events_topic
 from eventsrc.runtime.settings import Settings
-from examples.bank.app import Account, Deposited, Opened, Withdrawn, pipeline
+from examples.bank.app import Account, Deposited, Opened, Withdrawn
 
-EVENTS_TOPIC = "bank.account.events"
 SHOWN = 100
 SHOWN_EVENTS = 12
 KEEP_ALIVE_S = 15.0
@@ -125,7 +126,7 @@ def _frame(name: str, content: dict[str, Any]) -> str:
 
 
 @asynccontextmanager
-async def follow_accounts(board: Board, settings: Settings) -> AsyncIterator[None]:
+async def follow_accounts(board: Board, bank: Pipeline, settings: Settings) -> AsyncIterator[None]:
     """Keeps the board current while entered. Raises `Unreachable` or `TopicsInvalid` where the topic cannot be read at first;
     later it is tried again."""
     loop = asyncio.get_running_loop()
@@ -135,8 +136,10 @@ async def follow_accounts(board: Board, settings: Settings) -> AsyncIterator[Non
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody looks at the board any more
             loop.call_soon_threadsafe(board.apply, *change)
 
-    tail = await asyncio.to_thread(_open, settings)
-    thread = threading.Thread(target=_follow, args=(tail, settings, hand_over, stopped), name="accounts", daemon=True)
+    tail = await asyncio.to_thread(_open, bank, settings)
+    thread = threading.Thread(
+        target=_follow, args=(tail, bank, settings, hand_over, stopped), name="accounts", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -145,23 +148,28 @@ async def follow_accounts(board: Board, settings: Settings) -> AsyncIterator[Non
         await asyncio.to_thread(thread.join)
 
 
-def _open(settings: Settings) -> TopicTail:
+def _open(bank: Pipeline, settings: Settings) -> TopicTail:
     return TopicTail(
-        [EVENTS_TOPIC], settings.require_bootstrap_servers(), settings.kafka, since_ms=None, from_beginning=True
+        [events_topic(bank.name, "account")],
+        settings.require_bootstrap_servers(),
+        settings.kafka,
+        since_ms=None,
+        from_beginning=True,
     )
 
 
 def _follow(
-    tail: TopicTail | None, settings: Settings, hand_over: Callable[..., None], stopped: threading.Event
+    tail: TopicTail | None, bank: Pipeline, settings: Settings, hand_over: Callable[..., None], stopped: threading.Event
 ) -> None:
     """The thread. Whatever ends a reading, the next one begins anew, with the schema files as they are then: the board knows what
     it has seen."""
     while not stopped.is_set():
         try:
-            tail = tail or _open(settings)
-            catalog = Catalog(pipeline, settings.schemas_dir)
+            tail = tail or _open(bank, settings)
+            catalog = Catalog(bank, settings.schemas_dir)
+            account = bank.aggregate_type(Account)
             for record in tail.records(follow=True, stopped=stopped.is_set):
-                _read(catalog, record, hand_over)
+                _read(catalog, account, record, hand_over)
         except (EventsrcError, KafkaException) as error:
             _log.warning("the accounts cannot be followed: %s; trying again", error)
             stopped.wait(_TRY_AGAIN_S)
@@ -171,13 +179,13 @@ def _follow(
             tail = None
 
 
-def _read(catalog: Catalog, record: TailedRecord, hand_over: Callable[..., None]) -> None:
+def _read(catalog: Catalog, account: AggregateType, record: TailedRecord, hand_over: Callable[..., None]) -> None:
     """Control records and tombstones are passed over. Raises `UnknownSchema` or `DecodingError`: a balance without one of
     its events would be wrong, so nothing further is shown until it can be read."""
     parsed = parse_event_key(record.key) if record.key is not None else None
     if parsed is None or record.value is None:
         return
     account_id, sequence, _ = parsed
-    _, event = catalog.event_reader(pipeline.aggregate_type(Account), record.value[:10])(record.value)
+    _, event = catalog.event_reader(account, record.value[:10])(record.value)
     time = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
     hand_over(account_id.decode(errors="replace"), sequence, time, event)

@@ -68,7 +68,7 @@ def _listen(port: int) -> socket.socket:
 async def _serve(listening: socket.socket, settings: Settings, worker: WorkerProcess) -> None:
     """Until a signal. Raises `ExampleFailed` where the service could not start or the worker has ended by itself."""
     app = application(settings)
-    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="on"), app.state.board)
+    server = Server(uvicorn.Config(app, log_level="warning", lifespan="on"), app.state.board)
     with _handling(server.handle_exit):
         serving = asyncio.create_task(server.serve([listening]))
         shown = False
@@ -96,7 +96,7 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
             signal.signal(number, handler_before)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Ends the streams of live pages first: it would wait for them, and they would for it."""
 
     def __init__(self, config: uvicorn.Config, board: Board) -> None:
