@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -54,6 +55,12 @@ class BadRequest(Exception):  # noqa: N818 - named by what is answered
 async def bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, BadRequest)
     return JSONResponse({"error": error.error, "next": error.next_step}, error.status)
+
+
+async def not_served(request: Request, error: Exception) -> Response:
+    """What the routes do not have: a path, a method."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail, "next": "examples/http/README.md has what there is"}, error.status_code)
 
 
 async def failed(request: Request, error: Exception) -> Response:

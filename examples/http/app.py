@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -34,7 +35,7 @@ COMMANDS: dict[str, type] = {"open": Open, "deposit": Deposit, "withdraw": Withd
 _STATIC = Path(__file__).parent / "static"
 _PAGE_HEADERS = {
     # Whatever an id or an owner holds, the page runs no script but its own file, and loads nothing from elsewhere.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -66,7 +67,11 @@ def application(
         ],
         # Another name than loopback's in the address would be some web page's that had it point here.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
-        exception_handlers={answers.BadRequest: answers.bad_request, EventsrcError: answers.failed},
+        exception_handlers={
+            answers.BadRequest: answers.bad_request,
+            EventsrcError: answers.failed,
+            HTTPException: answers.not_served,
+        },
         lifespan=connected,
     )
     app.state.board, app.state.answer_within_s = board, answer_within_s

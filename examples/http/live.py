@@ -7,11 +7,12 @@ happens there. A stream that falls behind is ended: its browser connects again, 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
+import heapq
 import json
 import logging
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -52,8 +53,8 @@ class Board:
     """Of one event loop; no other thread calls it."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, Line] = {}  # those that changed last come last
-        self._recent: deque[dict[str, Any]] = deque(maxlen=SHOWN_EVENTS)
+        self._lines: dict[str, Line] = {}
+        self._recent: list[dict[str, Any]] = []  # by time: partitions are read at their own pace
         self._streams: set[asyncio.Queue[str | None]] = set()
         self._ended = False
 
@@ -69,11 +70,11 @@ class Board:
                 line.balance += event.amount
             case Withdrawn():
                 line.balance -= event.amount
-        line.sequence, line.changed = sequence, time.isoformat()
-        self._lines.pop(account_id, None)
+        line.sequence, line.changed = sequence, time.isoformat(timespec="milliseconds")
         self._lines[account_id] = line
         change = {**asdict(line), "event": type(event).__name__, **asdict(event)}
-        self._recent.append(change)
+        bisect.insort(self._recent, change, key=lambda each: str(each["changed"]))
+        del self._recent[:-SHOWN_EVENTS]
         self._tell("change", {"total": len(self._lines), **change})
 
     async def stream(self) -> AsyncIterator[str]:
@@ -81,14 +82,15 @@ class Board:
         if self._ended:
             return
         queue: asyncio.Queue[str | None] = asyncio.Queue(_BEHIND)
-        latest = [asdict(line) for line in list(self._lines.values())[-SHOWN:]]
-        now = {"total": len(self._lines), "accounts": latest, "recent": list(self._recent)}
+        latest = [asdict(line) for line in heapq.nlargest(SHOWN, self._lines.values(), key=lambda line: line.changed)]
+        now = {"total": len(self._lines), "accounts": latest[::-1], "recent": self._recent}
         queue.put_nowait(_frame("accounts", now))
         self._streams.add(queue)
         try:
             while True:
                 try:
-                    frame = await asyncio.wait_for(queue.get(), KEEP_ALIVE_S)
+                    async with asyncio.timeout(KEEP_ALIVE_S):
+                        frame = await queue.get()
                 except TimeoutError:
                     frame = ": nothing new\n\n"  # so that a connection that is gone is noticed
                 if frame is None:
