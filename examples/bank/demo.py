@@ -125,8 +125,8 @@ def _send(bootstrap_servers: str, wanted: argparse.Namespace, run: str, workers:
     orders = list(load.orders(wanted.commands, wanted.accounts, run))
     with Client(pipeline, bootstrap_servers) as client:
         first = load.drive(client, orders[:1], lambda _: workers.look())
-        if first[0].answer != "ok":
-            raise ExampleFailed(f"the first command was not processed: {first[0].answer}\n  next: read {workers.logs}")
+        if first[-1].answer != "ok":
+            raise ExampleFailed(f"the first command was not processed: {first[-1].answer}\n  next: read {workers.logs}")
         say(
             "workers",
             f"{len(workers)} of `eventsrc run {APP}`",
@@ -145,11 +145,16 @@ def _send(bootstrap_servers: str, wanted: argparse.Namespace, run: str, workers:
     took_s = time.monotonic() - began
     answers = Counter("duplicate" if each.duplicate else each.answer for each in sent)
     kill.tell()
-    say("load", f"{len(sent):,} commands answered in {took_s:.1f} s, {len(sent) / took_s:,.0f}/s")
+    say(
+        "load",
+        f"{len(sent) - answers[check.UNANSWERED]:,} commands answered in {took_s:.1f} s, {len(sent) / took_s:,.0f}/s",
+    )
     say(
         "",
         f"{answers['ok']:,} took effect, {answers['rejected']:,} rejected, {answers['duplicate']:,} sent twice and recognised",
     )
+    if lost := answers[check.UNANSWERED]:
+        say("", f"{lost:,} times no answer came, as of a worker that is killed: each was sent again")
     return sent
 
 
