@@ -69,7 +69,14 @@ async def _serve(listening: socket.socket, settings: Settings, worker: WorkerPro
     """Until a signal. Raises `ExampleFailed` where the service could not start or the worker has ended by itself."""
     app = application(settings)
     server = Server(uvicorn.Config(app, log_level="warning", lifespan="on"), app.state.board)
-    with _handling(server.handle_exit):
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        server.handle_exit(number, frame)
+
+    with _handling(stop):
         serving = asyncio.create_task(server.serve([listening]))
         shown = False
         try:
@@ -82,7 +89,7 @@ async def _serve(listening: socket.socket, settings: Settings, worker: WorkerPro
         finally:
             server.should_exit = True
             await serving
-    if not server.started:
+    if not server.started and not asked:
         raise ExampleFailed("the service did not start\n  next: see its message above")
 
 
