@@ -1,4 +1,4 @@
-"""What examples/orders/README.md says of an aggregate whose topics must have another name: the old one is moved into a new one."""
+"""What examples/orders/README.md says of an aggregate whose topics must have another name: it is moved into a new one."""
 
 from __future__ import annotations
 
