@@ -15,6 +15,7 @@ from eventsrc import (
     IdempotencyConflict,
     InvalidCommand,
     InvalidId,
+    NotAuthorized,
     OutcomeUnknown,
     Rejected,
     TopicsInvalid,
@@ -30,6 +31,7 @@ STATUS: dict[type[EventsrcError], int] = {
     InvalidId: 400,
     IdempotencyConflict: 409,
     CommandFailed: 500,
+    NotAuthorized: 500,
     OutcomeUnknown: 503,
     Unreachable: 503,
     TopicsInvalid: 503,
@@ -38,6 +40,7 @@ STATUS: dict[type[EventsrcError], int] = {
 
 _NEXT: dict[type[EventsrcError], str] = {
     CommandFailed: "nothing was done: this is a mistake of the service; its operator finds the command in the dead letters",
+    NotAuthorized: "the service lacks a right in Kafka, which its operator has to grant; then send it again, with the same key",
     OutcomeUnknown: "send it again with the same Idempotency-Key: it takes effect at most once",
     Unreachable: "nothing was done: send it again",
     TopicsInvalid: "nothing was done: the service's operator runs `eventsrc topics verify`",
