@@ -2,10 +2,11 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: help setup demo test lint docs bench lock clean
+.PHONY: help setup demo example test lint docs bench lock clean
 
 help:
 	@echo "make demo    a bank of accounts on a real Kafka, checked"
+	@echo "make example ARGS=orders   one of the examples: bank, orders, http"
 	@echo "make test    every default test, services included   (ARGS='tests/unit -x' for some)"
 	@echo "make lint    style, types, import layers, the documentation's links"
 	@echo "make docs    the documentation as a site, in site/"
@@ -14,5 +15,5 @@ help:
 	@echo "make lock    pin the dependencies anew (needs uv; ARGS=--upgrade for newer ones)"
 	@echo "make clean   remove .venv, .eventsrc and caches"
 
-setup demo test lint docs bench lock clean:
+setup demo example test lint docs bench lock clean:
 	@$(PYTHON) tools/develop.py $@ $(ARGS)

@@ -30,6 +30,7 @@ COMPILE = (
     " --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements/dev.txt"
 )
 BUILD_SITE = ["mkdocs", "build", "--strict", "--quiet"]
+EXAMPLES = ("bank", "orders", "http")
 MADE = (".venv", ".eventsrc", "build", "dist", "site", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "setup": lambda _: 0,
         "demo": lambda rest: become("-m", "examples.bank.demo", *rest),
+        "example": example,
         "test": lambda rest: become("-m", "pytest", *rest),
         "lint": lambda _: lint(),
         "docs": lambda _: docs(),
@@ -153,6 +155,13 @@ def call(command: Sequence[str]) -> int:
     say(" ".join(command))
     quiet = {"NO_MKDOCS_2_WARNING": "1"}  # an announcement of the theme's authors, at each build
     return subprocess.call([str(VENV / "bin" / command[0]), *command[1:]], env={**os.environ, **quiet})
+
+
+def example(words: Sequence[str]) -> int:
+    if not words or words[0] not in EXAMPLES:
+        print(f"usage: {Path(sys.argv[0]).name} example {'|'.join(EXAMPLES)} [arguments]", file=sys.stderr)
+        return 2
+    return become("-m", f"examples.{words[0]}", *words[1:])
 
 
 def become(*arguments: str) -> int:

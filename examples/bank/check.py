@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # public by its documentation, but not exported
 from fastavro.schema import parse_schema
 
+UNANSWERED = "unanswered"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "eventsrc")
 _EVENT_KEY = re.compile(rb"(?s)(.+)@([1-9][0-9]*)#(0|[1-9][0-9]*)")
 _READ_WITHIN_S = 20.0
@@ -33,7 +34,8 @@ _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the class
 
 
 class Sent(NamedTuple):
-    """A command as a client sent it, and the answer it got: `ok` or `rejected`, anything else is none."""
+    """A command as a client sent it, and the answer it got: `ok`, `rejected`, or `UNANSWERED`, which is right only where it was
+    sent again and answered then. Anything else is none."""
 
     account: str
     idempotency_key: str
@@ -144,6 +146,7 @@ def _expected(account: str, orders: Sequence[Sent], verdict: Verdict) -> list[Ev
     """The bank's rules as a plain loop. What was answered is compared on the way."""
     events: list[Event] = []
     done: dict[str, int] = {}
+    unsettled: dict[str, Sent] = {}
     owner, balance = "", 0
     for order in orders:
         again = done.get(order.idempotency_key)
@@ -153,7 +156,10 @@ def _expected(account: str, orders: Sequence[Sent], verdict: Verdict) -> list[Ev
             ("ok", again, True) if again else ("rejected", None, False) if refused else ("ok", len(events) + 1, False)
         )
         answer = (order.answer, order.sequence, order.duplicate)
-        if answer != right:
+        unsettled.pop(order.idempotency_key, None)
+        if order.answer == UNANSWERED:  # a worker that is killed cannot tell what it has committed
+            unsettled[order.idempotency_key] = order
+        elif answer != right:
             verdict.problems.append(
                 f"account {account}: {order.name} {dict(order.body)} was answered {_told(*answer)}, not {_told(*right)}"
             )
@@ -165,8 +171,10 @@ def _expected(account: str, orders: Sequence[Sent], verdict: Verdict) -> list[Ev
         done[order.idempotency_key] = len(events)
         owner = owner or str(order.body.get("owner", ""))
         balance += {"Open": 0, "Deposit": amount, "Withdraw": -amount}[order.name]
-        verdict.deposited += amount if order.name == "Deposit" and order.answer == "ok" else 0
-        verdict.withdrawn += amount if order.name == "Withdraw" and order.answer == "ok" else 0
+        verdict.deposited += amount if order.name == "Deposit" and order.answer in ("ok", UNANSWERED) else 0
+        verdict.withdrawn += amount if order.name == "Withdraw" and order.answer in ("ok", UNANSWERED) else 0
+    for order in unsettled.values():
+        verdict.problems.append(f"account {account}: {order.name} {dict(order.body)} was never answered")
     return events
 
 

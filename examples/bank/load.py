@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from eventsrc import Client, EventsrcError, Outcome, Rejected
+from eventsrc import Client, EventsrcError, Outcome, OutcomeUnknown, Rejected
 from examples.bank.app import Account, Deposit, Open, Withdraw
-from examples.bank.check import Sent
+from examples.bank.check import UNANSWERED, Sent
 
 _IN_FLIGHT = 4000
 _LOOK_S = 0.02
-_ANSWERED_WITHIN_S = 30.0
+_ANSWERED_WITHIN_S = 10.0
+_TIMES_SENT = 5
 _NAMES = (
     "ada",
     "alan",
@@ -70,17 +71,15 @@ def _story(account: str) -> Iterator[Order]:
 
 
 def drive(client: Client, to_send: list[Order], on_progress: Callable[[int], None]) -> list[Sent]:
-    """Send everything, a few thousand and at most a quarter at a time, and wait for every answer. `on_progress` is called
-    many times a second with the number of answers; what it raises ends the load."""
+    """Send everything, a few thousand and at most a quarter at a time, and wait for every answer; what got none is sent again
+    afterwards, with its key, and stands at the end once more. `on_progress` is called many times a second with the number of
+    answers; what it raises ends the load."""
     room = threading.Semaphore(min(_IN_FLIGHT, len(to_send) // 4 + 1))
     waiting: list[tuple[Order, Future[Outcome]]] = []
     for order in to_send:
         while not room.acquire(timeout=_LOOK_S):
             on_progress(_answered(waiting))
-        command = _COMMANDS[order.name](**order.body)
-        future = client.submit(
-            Account, order.account, command, idempotency_key=order.idempotency_key, timeout=_ANSWERED_WITHIN_S
-        )
+        future = _submit(client, order)
         future.add_done_callback(lambda _: room.release())
         waiting.append((order, future))
         if len(waiting) % 1000 == 0:
@@ -89,7 +88,26 @@ def drive(client: Client, to_send: list[Order], on_progress: Callable[[int], Non
         on_progress(answered)
         room.acquire(timeout=_LOOK_S)
     on_progress(len(waiting))
-    return [_sent(order, future) for order, future in waiting]
+    sent = [_sent(order, future) for order, future in waiting]
+    return sent + list(_sent_again(client, sent))
+
+
+def _sent_again(client: Client, sent: list[Sent]) -> Iterator[Sent]:
+    """One after the other, as a customer does who got no answer: a worker that was killed may have taken it with it."""
+    for unanswered in [each for each in sent if each.answer == UNANSWERED]:
+        order = Order(*unanswered[:3], dict(unanswered.body))
+        for _ in range(_TIMES_SENT - 1):
+            again = _sent(order, _submit(client, order))
+            yield again
+            if again.answer != UNANSWERED:
+                break
+
+
+def _submit(client: Client, order: Order) -> Future[Outcome]:
+    command = _COMMANDS[order.name](**order.body)
+    return client.submit(
+        Account, order.account, command, idempotency_key=order.idempotency_key, timeout=_ANSWERED_WITHIN_S
+    )
 
 
 def _answered(waiting: list[tuple[Order, Future[Outcome]]]) -> int:
@@ -101,6 +119,8 @@ def _sent(order: Order, future: Future[Outcome]) -> Sent:
         outcome = future.result()
     except Rejected:
         return Sent(*order, "rejected", None, False)
+    except OutcomeUnknown:
+        return Sent(*order, UNANSWERED, None, False)
     except EventsrcError as error:
         return Sent(*order, f"{type(error).__name__}: {error}", None, False)
     return Sent(*order, "ok", outcome.sequence, outcome.duplicate)

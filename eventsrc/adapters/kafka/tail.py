@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -77,10 +77,11 @@ class TopicTail:
             self.close()
             raise
 
-    def records(self, *, follow: bool) -> Iterator[TailedRecord]:
-        """In order within a partition. Without `follow`, up to the last stable offsets of the construction."""
+    def records(self, *, follow: bool, stopped: Callable[[], bool] = lambda: False) -> Iterator[TailedRecord]:
+        """In order within a partition. Without `follow`, up to the last stable offsets of the construction. Ends within a
+        moment once `stopped` is true, also where no record comes."""
         unread = set() if follow else set(self._ends)
-        while follow or unread:
+        while (follow or unread) and not stopped():
             for message in self._consumer.consume(1, _POLL_S) + self._consumer.consume(_BATCH, 0):
                 error = message.error()
                 place = (str(message.topic()), message.partition() or 0)

@@ -15,7 +15,7 @@ from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.keys import barrier_key
 from eventsrc.model.identity import command_id_for
 from examples.bank.app import pipeline
-from examples.bank.check import Record, Sent, check, read_schemas
+from examples.bank.check import UNANSWERED, Record, Sent, check, read_schemas
 
 TERM = 3
 Schemas = dict[int, Any]
@@ -199,3 +199,21 @@ def test_a_wrong_answer_is_found(run: Run, number: int, answer: tuple[str, int |
     orders[number] = Sent(*orders[number][:4], *answer)
     problems = check(orders, log, schemas).problems
     assert any(each.endswith(f"was answered {told}") for each in problems), problems
+
+
+def test_an_answer_may_be_lost_if_the_command_is_sent_again(run: Run) -> None:
+    orders, log, schemas = run
+    answered = orders[1]
+    orders[1] = answered._replace(answer=UNANSWERED, sequence=None)
+    twice = [*orders, answered._replace(duplicate=True)]
+    verdict = check(twice, log, schemas)
+    assert (verdict.problems, verdict.deposited, verdict.balance) == ([], 507, 307)
+    problems = check([*twice[:-1], answered], log, schemas).problems
+    assert any("not ok at sequence 2 as a duplicate" in each for each in problems), problems
+
+
+def test_a_command_that_was_never_answered_is_found(run: Run) -> None:
+    orders, log, schemas = run
+    orders[4] = orders[4]._replace(answer=UNANSWERED)
+    (problem,) = check(orders, log, schemas).problems
+    assert problem.endswith("was never answered")

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import Future
+from typing import Any, cast
 
-from examples.bank.load import orders
+from eventsrc import Client, Outcome, OutcomeUnknown
+from eventsrc.testing import MemoryPipeline
+from examples.bank.app import pipeline
+from examples.bank.check import UNANSWERED
+from examples.bank.load import drive, orders
 
 
 def test_the_load_is_the_same_for_the_same_seed() -> None:
@@ -32,3 +38,33 @@ def test_every_account_is_opened_first_and_carries_the_run() -> None:
         assert order.account in opened
         assert order.account.endswith("-run")
     assert len(opened) == 11
+
+
+class Forgetful:
+    """A client that loses its first answers, each of a command that takes effect all the same."""
+
+    def __init__(self, client: Client, lost: int) -> None:
+        self._client, self._lost = client, lost
+
+    def submit(self, *args: Any, **options: Any) -> Future[Outcome]:
+        future = self._client.submit(*args, **options)
+        if self._lost == 0:
+            return future
+        self._lost -= 1
+        future.result()
+        lost: Future[Outcome] = Future()
+        lost.set_exception(OutcomeUnknown("no answer came"))
+        return lost
+
+
+def test_what_got_no_answer_is_sent_again() -> None:
+    opened = list(orders(0, 2, "run"))[-2:]
+    with MemoryPipeline(pipeline) as memory:
+        sent = drive(cast(Client, Forgetful(memory.client, 3)), opened, lambda answered: None)
+    assert [(each.account, each.answer, each.duplicate) for each in sent] == [
+        (opened[0].account, UNANSWERED, False),
+        (opened[1].account, UNANSWERED, False),
+        (opened[0].account, UNANSWERED, False),
+        (opened[0].account, "ok", True),
+        (opened[1].account, "ok", True),
+    ]

@@ -1,0 +1,5 @@
+import sys
+
+from examples.bank.demo import main
+
+sys.exit(main())

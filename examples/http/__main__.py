@@ -1,0 +1,5 @@
+import sys
+
+from examples.http.serve import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""A shop's orders, in the third version of their classes; `history` has the two before it."""

@@ -1,0 +1,5 @@
+import sys
+
+from examples.orders.demo import main
+
+sys.exit(main())
