@@ -126,7 +126,8 @@ class Replies(Protocol):
 
     def send(self, answers: Sequence[Answer]) -> None:
         """Each to the partition of the replies topic that it names, keyed by its command id. Never blocks: what cannot be
-        sent is dropped. An `ok` too large for a record goes as a `duplicate` without events: its caller reads them back.
+        sent is dropped. An `ok` too large for a record goes as a `duplicate` without events: its caller reads them back;
+        another too large goes with its words cut.
         Raises AccessDenied alone, for earlier ones as well: call it now and then, with none."""
 
     def flush(self, timeout_s: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any, Literal, NamedTuple, cast
 
 from eventsrc.codec.framing import PREFIX_BYTES, framing_prefix, parse_prefix
@@ -47,6 +48,10 @@ class Pruned(NamedTuple):
     state_fingerprint: bytes
 
 
+_SHORT_CHARACTERS = 1000
+_SHORT_DETAILS = 16
+
+
 class Reply(NamedTuple):
     """What became of a command. `events` are framed. `reason` and `details`: of a rejection, what the handler gave;
     of a failure, the dead letter's word, with its `message` and `dead_letter` (where it is) as details."""
@@ -57,6 +62,19 @@ class Reply(NamedTuple):
     events: list[bytes]
     reason: str | None
     details: dict[str, Scalar]
+
+
+def shortened(reply: Reply) -> Reply:
+    """What fits into one record, where it did not. To send the command again would not help: the answer would be as large."""
+    if reply.status == "ok":  # too many events: as for a duplicate, the caller reads them back from history
+        return reply._replace(status="duplicate", events=[])
+    said = islice(reply.details.items(), _SHORT_DETAILS)
+    details = {_cut(name): _cut(told) if isinstance(told, str) else told for name, told in said}
+    return reply._replace(reason=reply.reason and _cut(reply.reason), details=details)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHORT_CHARACTERS else f"{text[:_SHORT_CHARACTERS]}..."
 
 
 _NULL, _STR, _INT, _BYTES = (Primitive(kind) for kind in ("null", "str", "int", "bytes"))

@@ -89,12 +89,20 @@ def test_what_cannot_be_sent_is_dropped_and_the_others_go(world: World, replies:
         [
             answer(1, partition=-1),
             answer(2, details={"what": Unprintable()}),
-            answer(3, status="rejected", reason="x" * 2 * REPLY_BYTES),
             answer(4),
         ]
     )
     replies.flush(TIMEOUT_S)
     assert numbers(arrived(world, 1)) == [4]
+
+
+def test_a_refusal_too_large_for_a_record_goes_with_its_words_cut(world: World, replies: Replies) -> None:
+    details = {"short": 5, "long": "y" * 2 * REPLY_BYTES}
+    replies.send([answer(1, status="rejected", reason="x" * 2 * REPLY_BYTES, details=details)])
+    replies.flush(TIMEOUT_S)
+    ((_, _, reply),) = arrived(world, 1)
+    assert (reply.status, reply.reason) == ("rejected", "x" * 1000 + "...")
+    assert reply.details == {"short": 5, "long": "y" * 1000 + "..."}
 
 
 def test_events_too_large_for_a_record_are_to_be_read_back(world: World, replies: Replies) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventsrc.adapters.kafka.config import Config
 from eventsrc.adapters.kafka.errors import access_denied, is_refused, translate
-from eventsrc.codec.control import Reply, reply_details, reply_reason, write_reply
+from eventsrc.codec.control import Reply, reply_details, reply_reason, shortened, write_reply
 from eventsrc.engine.batch import Answer
 
 logger = logging.getLogger("eventsrc.kafka")
 
 _BATCH_OVERHEAD_BYTES = 1024
-_SHORT_CHARACTERS = 1000
-_SHORT_DETAILS = 16
 
 
 class ReplyProducer:
@@ -80,21 +77,8 @@ class ReplyProducer:
         except KafkaException as refused:
             if refused.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                 raise
-            self._produce(_shortened(reply), answer)
+            self._produce(shortened(reply), answer)
 
     def _produce(self, reply: Reply, answer: Answer) -> None:
         key, value = answer.command_id, self._write(reply)
         self._producer.produce(self._topic, value, key, answer.partition, on_delivery=self._on_report)
-
-
-def _shortened(reply: Reply) -> Reply:
-    """What fits into one record. To send the command again would not help: the answer would be as large."""
-    if reply.status == "ok":  # too many events: as for a duplicate, the caller reads them back from history
-        return reply._replace(status="duplicate", events=[])
-    said = islice(reply.details.items(), _SHORT_DETAILS)
-    details = {_cut(name): _cut(told) if isinstance(told, str) else told for name, told in said}
-    return reply._replace(reason=reply.reason and _cut(reply.reason), details=details)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHORT_CHARACTERS else f"{text[:_SHORT_CHARACTERS]}..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from eventsrc.codec.control import Reply, reply_details, reply_reason, write_reply
+from eventsrc.codec.control import Reply, reply_details, reply_reason, shortened, write_reply
 from eventsrc.engine.batch import Answer
 from eventsrc.model.names import replies_topic
 from eventsrc.testing.memory.process import MemoryProcess
@@ -34,8 +34,8 @@ class MemoryReplies:
         details, reason = reply_details(answer.details), reply_reason(answer.reason)
         reply = Reply(answer.command_id, answer.status, answer.sequence, list(answer.events), reason, details)
         value = write_reply(reply)
-        if len(value) > self._message_bytes and answer.status == "ok":
-            value = write_reply(reply._replace(status="duplicate", events=[]))
+        if len(value) > self._message_bytes:
+            value = write_reply(shortened(reply))
         with self._process.request("reply") as broker:
             if len(value) > self._message_bytes or not 0 <= answer.partition < broker.partitions:
                 raise ValueError(f"{len(value)} bytes to partition {answer.partition}")
