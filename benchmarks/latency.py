@@ -80,7 +80,8 @@ def _events(system: LedgerSystem, seconds: float) -> Iterator[float]:
             "group.id": "latency",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
-            "fetch.wait.max.ms": 10,
+            "fetch.wait.max.ms": 5,
+            "fetch.min.bytes": 1_000_000,
             "auto.offset.reset": "earliest",
         }
     )

@@ -51,7 +51,7 @@ def produce(bootstrap_servers: str, topic: str, partitions: int, load: Load) -> 
     catalog = Catalog(ledger.pipeline, None)
     aggregate = ledger.pipeline.aggregates["account"]
     write = {cls: catalog.command_writer(aggregate, cls) for cls in (ledger.Deposit, ledger.Withdraw)}
-    linger_ms = 20 if load.per_second is None else 1  # what is paced is sent at once
+    linger_ms = 20 if load.per_second is None else 5  # what is paced is sent soon
     producer = Producer(
         {"bootstrap.servers": bootstrap_servers, "linger.ms": linger_ms, "enable.idempotence": True, "log_level": 3}
     )
