@@ -45,7 +45,7 @@ COMMANDS = {
     "schema export": "schema export --dir exported",
     "init": "init new-app",
     "doctor": "doctor",
-    "check": "check examples.bank.app:pipeline",  # which runs handlers: one of the other ends its process
+    "check": "check examples.bank.app:pipeline --schemas-dir checked",  # which runs handlers: one of the other ends its process
     "run": "run",
     "run of two": "run --workers 2",
     "dev": "dev",
