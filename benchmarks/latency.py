@@ -2,9 +2,11 @@
 
 `python -m benchmarks.latency [--per-second N] [--seconds S] [--accounts K]`
 
-The generator stamps each command as it sends it; the monitor reads commands and events, and takes the time at which an
-event arrives from that of its command. Generator, monitor and worker share one clock. Then `Client.send` in turn, one
-after the other, while the load goes on: what a caller waits for its outcome. The first seconds are not counted.
+The generator sends a burst every 5 ms and stamps each command as it does; the monitor reads commands and events, and takes
+the time at which a record arrives from that of the command. Generator, monitor and worker share one clock. The command's
+own arrival is what Kafka, generator and monitor take by themselves. Then `Client.send` in turn, one after the other, while
+the load goes on: what a caller waits for its outcome. The first seconds are not counted. `--unpinned`: every process on any
+core, instead of the worker on one and all others on another.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from confluent_kafka import Consumer, TopicPartition
@@ -23,7 +25,7 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks import results
 from benchmarks.ledger_system import PARTITIONS, LedgerSystem, place
 from benchmarks.load import Load
-from benchmarks.machine import OUTSIDE_CORE, ROOT, load_average, pin
+from benchmarks.machine import OUTSIDE_CORE, ROOT, load_average, pin, unpin
 from eventsrc.codec.metas import command_meta_alone
 
 WARM_UP_S = 5.0
@@ -48,17 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-second", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--unpinned", action="store_true")
     results.add_arguments(parser)
     options = parser.parse_args(arguments)
+    if options.unpinned:
+        unpin()
     pin(OUTSIDE_CORE)
     with place(with_database=False) as here:
         system = LedgerSystem(here)
         system.create()
         load = Load(1 << 40, options.accounts, per_second=options.per_second)
         with system.working(), system.loading(load):
-            events = list(_events(system, options.seconds))
+            commands, events = _arrivals(system, options.seconds)
             sends = _sends(system)
-    rows = [_measured("command to event", events), _measured("Client.send, one after the other", sends)]
+    rows = [
+        _measured("command to the monitor itself", commands),
+        _measured("command to event", events),
+        _measured("Client.send, one after the other", sends),
+    ]
 
     def table() -> None:
         print(
@@ -72,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _events(system: LedgerSystem, seconds: float) -> Iterator[float]:
-    """Milliseconds of each event that arrives within so many seconds after the warm-up."""
+def _arrivals(system: LedgerSystem, seconds: float) -> tuple[list[float], list[float]]:
+    """Milliseconds of each command, and of each event, that arrives within so many seconds after the warm-up."""
     consumer = Consumer(
         {
             "bootstrap.servers": system.place.bootstrap_servers,
@@ -85,12 +94,13 @@ def _events(system: LedgerSystem, seconds: float) -> Iterator[float]:
             "auto.offset.reset": "earliest",
         }
     )
-    commands = f"{system.name}.account.commands"
+    topic = f"{system.name}.account.commands"
     consumer.assign(
-        [TopicPartition(topic, n, 0) for topic in (commands, system.events_topic) for n in range(PARTITIONS)]
+        [TopicPartition(each, n, 0) for each in (topic, system.events_topic) for n in range(PARTITIONS)]
     )
     sent: dict[bytes, int] = {}
     arrived: dict[bytes, int] = {}
+    commands_ms: list[float] = []
     warm_s: float | None = None
     while warm_s is None or time.monotonic() < warm_s + WARM_UP_S + seconds:
         messages = consumer.consume(1, 0.1) + consumer.consume(1000, 0)
@@ -101,17 +111,19 @@ def _events(system: LedgerSystem, seconds: float) -> Iterator[float]:
             if message.error() is not None or value is None or key is None or key.startswith(b"\0"):
                 continue
             command_id = value[10:26]
-            if message.topic() == commands:
+            if message.topic() == topic:
                 meta = command_meta_alone(value)
                 if meta is None:
                     raise RuntimeError("a command without meta")
                 sent[command_id] = meta.time
+                if counted:
+                    commands_ms.append((now_us - meta.time) / 1000)
             else:
                 warm_s = warm_s or time.monotonic()
                 if counted:
                     arrived[command_id] = now_us
     consumer.close()
-    return ((at - sent[each]) / 1000 for each, at in arrived.items() if each in sent)
+    return commands_ms, [(at - sent[each]) / 1000 for each, at in arrived.items() if each in sent]
 
 
 def _sends(system: LedgerSystem) -> list[float]:

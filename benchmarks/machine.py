@@ -19,6 +19,9 @@ SYSTEM_CORE = 1
 """Of the system under test."""
 
 
+_pinning = True
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Of a process: CPU seconds, user and system, since its start; resident megabytes now, and at their peak."""
@@ -30,8 +33,14 @@ class Usage:
 
 def pin(core: int, pid: int = 0) -> None:
     """What it has started by now, and will start, stays on that core."""
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
+    if _pinning and hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
         os.sched_setaffinity(pid, {core})
+
+
+def unpin() -> None:
+    """From here on, `pin` does nothing in this process."""
+    global _pinning
+    _pinning = False
 
 
 def usage(pid: int) -> Usage:

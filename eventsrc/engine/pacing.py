@@ -1,7 +1,8 @@
-"""How many commands a worker takes at once, and when it sends nothing for a moment.
+"""How many commands a worker takes at once, whether beside a transaction, and when it sends nothing for a moment.
 
 One at a time after unclean ends, until what was under way then is behind; half as many after a transaction that outlived its
-timeout; a pause while transactions abort one after the other.
+timeout; none beside a transaction while batches are decided in no time; a pause while transactions abort one after the
+other.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from eventsrc.engine.batch import Batch, BatchKind
 from eventsrc.engine.effects import Instant
 
+LONG_S = 0.003
+"""A batch that took so long is worth deciding while a transaction commits, which takes some milliseconds."""
 FREE_ABORTS = 2
 SETTLED_AFTER_S = 5.0
 
@@ -22,6 +25,7 @@ class Pacing:
     most: int
     suspicious: bool
     _limit: int = field(init=False)
+    _took_s: tuple[float, float] = (0.0, 0.0)
     _committed_commands: int = 0
     _quiet_since_s: float | None = None
     _settled: bool = False
@@ -45,6 +49,15 @@ class Pacing:
     def proved(self) -> bool:
         """What was under way when an earlier life ended (one batch and one ahead at most) is behind, or nothing waits."""
         return self._settled or self._committed_commands > 2 * self.most
+
+    @property
+    def deciding_is_long(self) -> bool:
+        """Of the latest two batches, since one that was decided early is small, and tells little of the next."""
+        return max(self._took_s) >= LONG_S
+
+    def decided(self, took_s: float) -> None:
+        """A batch, in so many seconds."""
+        self._took_s = (self._took_s[1], took_s)
 
     def holds_off(self, at: Instant) -> bool:
         """Nothing is to be sent yet."""

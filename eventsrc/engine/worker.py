@@ -139,9 +139,18 @@ class WorkerEngine:
         return self._takeovers.owned
 
     @property
-    def wants_commands(self) -> bool:
+    def accepts_commands(self) -> bool:
         """False while a batch is already waiting for the transaction before it, and when stopping."""
         return self.lane.ahead is None and not self._stopping and not self._revoking
+
+    @property
+    def wants_commands(self) -> bool:
+        """It accepts them, and not one transaction later would be better: while one is in flight, a few commands that are
+        decided at once wait for it all the same, and so do those that come after them, for the transaction of those few
+        as well. Where deciding takes its time, it is done meanwhile; and the loop is not held up where it has other work."""
+        if not self.accepts_commands:
+            return False
+        return self.lane.current is None or self._pacing.deciding_is_long or self.recovering or self.wants_turns
 
     @property
     def record_limit(self) -> int:
@@ -292,7 +301,9 @@ class WorkerEngine:
         if batch.sections:
             if self.lane.ahead is not None:
                 raise AssertionError("commands were polled while a batch was already ahead")
-            effects += self._overlong.decided(batch, self.clock_s() - at.monotonic_s)
+            took_s = self.clock_s() - at.monotonic_s
+            effects += self._overlong.decided(batch, took_s)
+            self._pacing.decided(took_s)
             self.lane.ahead = batch
             effects += self._advance(at)
         return effects

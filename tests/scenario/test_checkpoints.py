@@ -139,6 +139,9 @@ def test_states_are_encoded_in_slices_with_batches_between(storing: Stage, monke
         turn
         commands account/0 3:deposit1 4:c.deposit1 5:d.deposit1
         -> commit account/0 3..6 @2#0 @2#0 @1#0 by m1
+    """)
+    assert storing.engine.wants_commands  # nor does the loop wait for a transaction before the next slice
+    storing.play("""
         turn
         committed account/0=6
         -> write account/0 #1 position 4 seen 7 commands 3: b@1 c@2 id@1

@@ -25,13 +25,58 @@ def test_a_commit_with_a_batch_ahead_answers_and_sends_it(opened: Opened) -> Non
     assert stage.engine.quiet
 
 
-def test_no_commands_are_wanted_while_one_batch_is_ahead(opened: Opened) -> None:
+def test_no_commands_are_accepted_while_one_batch_is_ahead(opened: Opened) -> None:
     stage = opened("account/0")
-    wanted = [stage.engine.wants_commands]
+    accepted = [stage.engine.accepts_commands]
     for line in ("commands account/0 0:deposit5\n-> commit account/0 0..1 @1#0 by m1", "commands account/0 1:deposit5"):
         stage.play(line)
+        accepted.append(stage.engine.accepts_commands)
+    assert accepted == [True, True, False]
+    assert not stage.engine.wants_commands
+
+
+def test_commands_that_are_decided_in_no_time_go_together_in_the_transaction_after_the_one_in_flight(
+    opened: Opened,
+) -> None:
+    stage = opened("account/0")
+    wanted = []
+    for line in (
+        "commands account/0 0:deposit5\n-> commit account/0 0..1 @1#0 by m1",
+        "committed account/0=1\n-> answer ok@1",
+    ):
+        stage.play(line)
         wanted.append(stage.engine.wants_commands)
+    assert wanted == [False, True]
+
+
+def test_commands_are_decided_beside_a_transaction_while_one_of_the_latest_two_batches_took_its_time(
+    opened: Opened,
+) -> None:
+    stage = opened("account/0")
+    wanted = []
+    for number, seconds in enumerate((0.004, 0.001, 0.001)):
+        stage.play(f"""
+            commands account/0 {number}:deposit5 taking {seconds}
+            -> commit account/0 {number}..{number + 1} @{number + 1}#0 by m1
+        """)
+        wanted.append(stage.engine.wants_commands)
+        stage.play(f"""
+            committed account/0={number + 1}
+            -> answer ok@{number + 1}
+        """)
     assert wanted == [True, True, False]
+
+
+def test_a_recovery_goes_on_beside_a_transaction(opened: Opened) -> None:
+    """Waiting for its outcome would hold up what the loop reads."""
+    stage = opened("account/0")
+    stage.play("""
+        assigned account/1
+        -> ask account/1 #2
+        commands account/0 0:deposit5
+        -> commit account/0 0..1 @1#0 by m1
+    """)
+    assert stage.engine.wants_commands
 
 
 def test_commands_decided_without_a_producer_wait_for_it(opened: Opened) -> None:

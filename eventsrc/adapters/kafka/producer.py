@@ -31,7 +31,7 @@ logger = logging.getLogger("eventsrc.kafka")
 CALL_TIMEOUT_S = 1.0
 DELIVERY_TIMEOUT_S = 10.0
 # A commit is answered before its markers are written. A transaction that begins meanwhile is answered CONCURRENT_TRANSACTIONS,
-# and librdkafka asks again after 20 ms: to wait this long on the commit thread takes half off a command's latency.
+# and librdkafka asks again after 20 ms: to begin no sooner than this takes half off a command's latency.
 _MARKERS_S = 0.003
 
 
@@ -56,6 +56,7 @@ class TransactionalProducer:
         self._names = names
         self._owner = owner
         self._timeout_s = timeout_s
+        self._committed_s = 0.0
         self._begun_s = 0.0
         self._begun = False
         self._abandoned = False
@@ -83,6 +84,7 @@ class TransactionalProducer:
         self._last = {}
         self._denied = None
         self._refuse_unfenced(batch)
+        time.sleep(max(0.0, self._committed_s + _MARKERS_S - time.monotonic()))
         self._begun_s = time.monotonic()
         reach("before-produce")
         try:
@@ -113,8 +115,8 @@ class TransactionalProducer:
         reach("after-send-offsets")
         self._refuse_abandoned()
         self._until_answered("committing", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
+        self._committed_s = time.monotonic()
         reach("after-commit")
-        time.sleep(_MARKERS_S)
         return self._last
 
     def abort(self) -> None:

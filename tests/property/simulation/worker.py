@@ -238,13 +238,13 @@ class Worker:
 
     def _poll(self) -> None:
         self.sought.clear()
-        polled = self._fetch() if self.engine.wants_commands else {}
+        polled = self._fetch() if self.engine.accepts_commands else {}
         self._serve()
         polled = {key: records for key, records in polled.items() if key in self.assigned and key not in self.sought}
         for key, position in self.sought.items():
             if key in self.assigned and key in self.fetching:
                 self.fetching[key] = position
-        if polled and self.engine.wants_commands:
+        if polled and self.engine.accepts_commands:
             self.step(CommandsPolled(polled, self._metadata()))
 
     def _fetch(self) -> dict[PartitionKey, Sequence[Record]]:
