@@ -55,7 +55,7 @@ class Measured:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--commands", type=int, default=1_500_000)
+    parser.add_argument("--commands", type=int, default=3_000_000)
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--every", default="10s", help="checkpoint_interval [10s]")
     parser.add_argument("--objective", default="1h", help="recovery_time_objective; a short one wants more [1h]")

@@ -5,8 +5,8 @@
 The generator sends a burst every 5 ms and stamps each command as it does; the monitor reads commands and events, and takes
 the time at which a record arrives from that of the command. Generator, monitor and worker share one clock. The command's
 own arrival is what Kafka, generator and monitor take by themselves. Then `Client.send` in turn, one after the other, while
-the load goes on: what a caller waits for its outcome. The first seconds are not counted. `--unpinned`: every process on any
-core, instead of the worker on one and all others on another.
+the load goes on: what a caller waits for its outcome. Last the same load through raw transactional pass-through, with the
+same settings: what transactions of these eight partitions take on this broker. The first seconds are not counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks import results
 from benchmarks.ledger_system import PARTITIONS, LedgerSystem, place
 from benchmarks.load import Load
-from benchmarks.machine import OUTSIDE_CORE, ROOT, load_average, pin, unpin
+from benchmarks.machine import OUTSIDE_CORE, ROOT, load_average, pin
 from eventsrc.codec.metas import command_meta_alone
 
 WARM_UP_S = 5.0
@@ -50,23 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-second", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--accounts", type=int, default=100_000)
-    parser.add_argument("--unpinned", action="store_true")
     results.add_arguments(parser)
     options = parser.parse_args(arguments)
-    if options.unpinned:
-        unpin()
     pin(OUTSIDE_CORE)
+    load = Load(1 << 40, options.accounts, per_second=options.per_second)
     with place(with_database=False) as here:
-        system = LedgerSystem(here)
-        system.create()
-        load = Load(1 << 40, options.accounts, per_second=options.per_second)
+        system, raw = LedgerSystem(here), LedgerSystem(here)
+        for each in (system, raw):
+            each.create()
         with system.working(), system.loading(load):
             commands, events = _arrivals(system, options.seconds)
             sends = _sends(system)
+        with raw.passing_through(), raw.loading(load):
+            _, passed = _arrivals(raw, options.seconds)
     rows = [
         _measured("command to the monitor itself", commands),
         _measured("command to event", events),
         _measured("Client.send, one after the other", sends),
+        _measured("raw pass-through", passed),
     ]
 
     def table() -> None:
@@ -94,10 +95,8 @@ def _arrivals(system: LedgerSystem, seconds: float) -> tuple[list[float], list[f
             "auto.offset.reset": "earliest",
         }
     )
-    topic = f"{system.name}.account.commands"
-    consumer.assign(
-        [TopicPartition(each, n, 0) for each in (topic, system.events_topic) for n in range(PARTITIONS)]
-    )
+    topics = (system.commands_topic, system.events_topic)
+    consumer.assign([TopicPartition(topic, number, 0) for topic in topics for number in range(PARTITIONS)])
     sent: dict[bytes, int] = {}
     arrived: dict[bytes, int] = {}
     commands_ms: list[float] = []
@@ -111,7 +110,7 @@ def _arrivals(system: LedgerSystem, seconds: float) -> tuple[list[float], list[f
             if message.error() is not None or value is None or key is None or key.startswith(b"\0"):
                 continue
             command_id = value[10:26]
-            if message.topic() == topic:
+            if message.topic() == system.commands_topic:
                 meta = command_meta_alone(value)
                 if meta is None:
                     raise RuntimeError("a command without meta")

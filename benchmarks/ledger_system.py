@@ -68,6 +68,10 @@ class LedgerSystem:
     name: str = field(default_factory=lambda: f"ledger-{uuid.uuid4().hex[:8]}")
 
     @property
+    def commands_topic(self) -> str:
+        return f"{self.name}.account.commands"
+
+    @property
     def events_topic(self) -> str:
         return f"{self.name}.account.events"
 
@@ -117,3 +121,9 @@ class LedgerSystem:
     def working(self, *, with_database: bool = False) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """One worker, until the block ends."""
         return running(self.command, self.environment(with_database=with_database))
+
+    def passing_through(self, batch: int = 1000, pause_ms: int = 3) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """In the place of a worker: commands are written to the events topic as they are."""
+        topics = [self.commands_topic, self.events_topic, f"raw-{self.name}"]
+        command = [sys.executable, "-m", "benchmarks.pass_through", self.place.bootstrap_servers, *topics]
+        return running([*command, str(batch), str(pause_ms)], _without_services())

@@ -17,9 +17,8 @@ OUTSIDE_CORE = 0
 """Of broker, database, generator and monitor."""
 SYSTEM_CORE = 1
 """Of the system under test."""
-
-
-_pinning = True
+UNPINNED = "EVENTSRC_BENCHMARKS_UNPINNED"
+"""Environment variable: if set, every process may run on any core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +31,9 @@ class Usage:
 
 
 def pin(core: int, pid: int = 0) -> None:
-    """What it has started by now, and will start, stays on that core."""
-    if _pinning and hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
+    """What it has started by now, and will start, stays on that core; unless UNPINNED is set in the environment."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core and not os.environ.get(UNPINNED):
         os.sched_setaffinity(pid, {core})
-
-
-def unpin() -> None:
-    """From here on, `pin` does nothing in this process."""
-    global _pinning
-    _pinning = False
 
 
 def usage(pid: int) -> Usage:

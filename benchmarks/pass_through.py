@@ -1,14 +1,16 @@
 """What the client library itself reaches: consume, produce the same bytes, offsets in the transaction, commit; nothing
-else. `python -m benchmarks.pass_through BOOTSTRAP SOURCE TARGET GROUP BATCH`. The floor that every figure is held to."""
+else. `python -m benchmarks.pass_through BOOTSTRAP SOURCE TARGET GROUP BATCH [PAUSE_MS]`. The floor that every figure is
+held to. PAUSE_MS [0]: after a commit, so that the next transaction does not meet the markers of this one."""
 
 from __future__ import annotations
 
 import sys
+import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 
-def main(bootstrap_servers: str, source: str, target: str, group: str, batch: int) -> None:
+def main(bootstrap_servers: str, source: str, target: str, group: str, batch: int, pause_ms: int = 0) -> None:
     """Runs until it is ended."""
     common: dict[str, str | int] = {
         "bootstrap.servers": bootstrap_servers,
@@ -22,7 +24,8 @@ def main(bootstrap_servers: str, source: str, target: str, group: str, batch: in
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 10,
+            "fetch.wait.max.ms": 5,
+            "fetch.min.bytes": 200_000,
             "check.crcs": True,
         }
     )
@@ -45,7 +48,8 @@ def main(bootstrap_servers: str, source: str, target: str, group: str, batch: in
         offsets = [TopicPartition(source, number, position) for number, position in positions.items()]
         producer.send_offsets_to_transaction(offsets, metadata, 30)
         producer.commit_transaction(30)
+        time.sleep(pause_ms / 1000)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], *map(int, sys.argv[5:]))

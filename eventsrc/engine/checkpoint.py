@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from zlib import crc32
 
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
@@ -382,7 +381,7 @@ class Checkpoints:
         else:
             meta, _ = self.catalog.event_reader(aggregate, prefix_of(at.value))(at.value)
             time, source = meta.time, meta.source_offset
-        return Anchor(at.offset, at.key, crc32(at.value, crc32(at.key)), time), source
+        return Anchor.of(at.offset, at.key, at.value, time), source
 
     # ---- answers
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from zlib import crc32
 
 from eventsrc.codec.blocks import StoredRuns
 from eventsrc.codec.catalog import Catalog
@@ -200,7 +199,7 @@ class PartitionFold:
         anchor = self._anchors.pop(0)
         if offset != anchor.offset:
             raise self._other_log(anchor, f"the record at offset {offset} comes in its place")
-        if key != anchor.key or crc32(value or b"", crc32(anchor.key)) != anchor.crc:
+        if not anchor.is_record(key, value):
             raise self._other_log(anchor, f"a record with the key {key!r} is there, or its value is another")
         if self.start is None or offset != self.start.anchor.offset:
             return False

@@ -15,7 +15,7 @@ from eventsrc.clock import HybridClock
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
 from eventsrc.codec.keys import barrier_key
-from eventsrc.codes import HaltCode, code_of
+from eventsrc.codes import HaltCode
 from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.cadence import Cadence
 from eventsrc.engine.checkpoint import Checkpoints
@@ -39,6 +39,7 @@ from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import Owner, TopicIds, read_note
 from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.recovery import first_position, resume_position, verify_stable_offset
+from eventsrc.engine.schema_waits import SchemaWaits
 from eventsrc.engine.snapshots import DISCARD, verify_below
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
 from eventsrc.engine.totals import Totals
@@ -49,7 +50,6 @@ from eventsrc.model.snapshot import FoldedBy
 
 logger = logging.getLogger("eventsrc.engine")
 
-SCHEMA_RETRY_S = 1.0
 SNAPSHOT_DEADLINE_S = 10.0
 CLAIMS = 2
 
@@ -72,6 +72,7 @@ class Takeovers:
     topic_ids: Mapping[str, TopicIds]
     new_uuid: Callable[[], uuid.UUID]
     halt: Callable[[Ownership, str, str], list[Effect]]
+    schema_waits: SchemaWaits
     checkpoints: Checkpoints
     totals: Totals
     owned: dict[PartitionKey, Ownership] = field(default_factory=dict)
@@ -285,7 +286,11 @@ class Takeovers:
             except SnapshotDamaged as damaged:
                 effects += self.halt(ownership, f"{damaged}. {DISCARD}", HaltCode.CHECKPOINT_DAMAGED)
             except UnknownSchema as unknown:
-                effects += self._block(ownership, unknown, at)
+                too_long = self.schema_waits.too_long(ownership, unknown, at)
+                if too_long is None:
+                    effects += self.schema_waits.event(ownership, unknown, at)
+                else:
+                    effects += self.halt(ownership, too_long, HaltCode.EVENT_SCHEMA_MISSING)
         return effects
 
     def _recovered(self, ownership: Ownership, at: Instant) -> list[Effect]:
@@ -343,26 +348,6 @@ class Takeovers:
         if snapshot.problem is not None:
             self.checkpoints.trouble(snapshot.problem, at)
         ownership.snapshot = None
-
-    def _block(self, ownership: Ownership, unknown: UnknownSchema, at: Instant) -> list[Effect]:
-        deadline_s = self.pipeline.settings.unknown_schema_deadline
-        first_s = ownership.unknown_since.setdefault(unknown.fingerprint, at.monotonic_s)
-        if at.monotonic_s - first_s > deadline_s:
-            return self.halt(
-                ownership,
-                f"an event in it is of a schema not known here for {deadline_s:g} s: {unknown}. "
-                "Put its .avsc file, from the deployment that wrote it, into the schema directory, or mend the registry, and "
-                "restart",
-                HaltCode.EVENT_SCHEMA_MISSING,
-            )
-        ownership.on(PhaseEvent.EVENT_SCHEMA_UNKNOWN)
-        ownership.fold = None
-        ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
-        logger.warning(
-            "partition %s waits: %s; put its file into the schema directory, or mend the registry", ownership.key, unknown,
-            extra={**_about(ownership), "code": code_of(unknown)},
-        )  # fmt: skip
-        return [StopReading(ownership.key)]
 
 
 def _about(ownership: Ownership) -> dict[str, object]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eventsrc.codec.catalog import Catalog
-from eventsrc.codes import HaltCode, code_of
+from eventsrc.codes import HaltCode
 from eventsrc.engine.announcing import Announcements
 from eventsrc.engine.batch import Batch, BatchKind, Section
 from eventsrc.engine.cadence import Cadence
@@ -58,15 +58,16 @@ from eventsrc.engine.effects import (
 from eventsrc.engine.notes import Owner, TopicIds, write_note
 from eventsrc.engine.overlong import Overlong
 from eventsrc.engine.pacing import Pacing
-from eventsrc.engine.partition import CommandPlace, Partition, PartitionKey, UnknownSchemaHere
+from eventsrc.engine.partition import CommandPlace, Partition, PartitionKey
 from eventsrc.engine.report import WorkerReport
 from eventsrc.engine.reporting import report_of
+from eventsrc.engine.schema_waits import SchemaWaits
 from eventsrc.engine.snapshots import DISCARD
 from eventsrc.engine.takeover import Ownership, Phase, PhaseEvent
-from eventsrc.engine.taking_over import SCHEMA_RETRY_S, Takeovers
+from eventsrc.engine.taking_over import Takeovers
 from eventsrc.engine.totals import Totals
 from eventsrc.engine.transaction import TransactionEvent, TransactionLane, TransactionState
-from eventsrc.errors import SnapshotDamaged, UnknownSchema
+from eventsrc.errors import SnapshotDamaged
 from eventsrc.model.pipeline import Pipeline
 
 logger = logging.getLogger("eventsrc.engine")
@@ -103,6 +104,7 @@ class WorkerEngine:
     checkpoints: Checkpoints = field(init=False)
     _pacing: Pacing = field(init=False)
     _overlong: Overlong = field(init=False)
+    _schema_waits: SchemaWaits = field(init=False)
     _takeovers: Takeovers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +122,7 @@ class WorkerEngine:
             self.has_snapshots,
             self.totals,
         )
+        self._schema_waits = SchemaWaits(self.pipeline, self.surroundings)
         self._takeovers = Takeovers(
             self.pipeline,
             self.catalog,
@@ -127,6 +130,7 @@ class WorkerEngine:
             self.topic_ids,
             self.new_uuid,
             self._halt,
+            self._schema_waits,
             self.checkpoints,
             self.totals,
         )
@@ -288,7 +292,7 @@ class WorkerEngine:
                 effects += self._halt(ownership, f"{damaged}. {DISCARD}", HaltCode.CHECKPOINT_DAMAGED)
                 continue
             if partition.waiting_for is not None:
-                effects += self._wait_for_schema(ownership, at)
+                effects += self._schema_waits.command(ownership, at)
             elif taken < len(records):
                 effects.append(Open(key, partition.reopened()))  # the batch is full: read the rest again
         for section in batch.sections.values():
@@ -307,21 +311,6 @@ class WorkerEngine:
             self.lane.ahead = batch
             effects += self._advance(at)
         return effects
-
-    def _wait_for_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:
-        waiting = self._waiting_for(ownership)
-        first_s = ownership.unknown_since.setdefault(waiting.fingerprint, at.monotonic_s)
-        if first_s == at.monotonic_s:
-            logger.warning(
-                "partition %s waits: the command at offset %d is of a schema not known here (%s); put its file into the "
-                "schema directory, or mend the registry; after %g s it goes to the dead-letter topic",
-                ownership.key, waiting.offset, UnknownSchema.name_of(waiting.fingerprint),
-                self.pipeline.settings.unknown_schema_deadline,
-                extra={"partition": str(ownership.key), "offset": waiting.offset, "code": code_of(UnknownSchema)},
-            )  # fmt: skip
-        ownership.on(PhaseEvent.COMMAND_SCHEMA_UNKNOWN)
-        ownership.retry_at_s = at.monotonic_s + SCHEMA_RETRY_S
-        return [Pause(ownership.key)]
 
     # ---- the transaction
 
@@ -494,12 +483,11 @@ class WorkerEngine:
     def _ticked(self, at: Instant) -> list[Effect]:
         self._pacing.looked(at, idle=self.quiet and not self.recovering)
         effects: list[Effect] = []
-        due = [each for each in self.owned.values() if each.phase in (Phase.WAITING, Phase.BLOCKED)]
-        due = [each for each in due if each.retry_at_s <= at.monotonic_s]
+        due = [each for each in self.owned.values() if self._schema_waits.due(each, at)]
         if due:
             effects.append(ReloadSchemas())
         for ownership in due:
-            effects += self._retry_schema(ownership, at)
+            effects += self._look_again(ownership, at)
         for ownership in self.owned.values():
             stalled_s = at.monotonic_s - ownership.progress_s
             if ownership.phase not in _ON_THE_WAY or stalled_s <= self.pipeline.settings.recovery_stall_deadline:
@@ -537,22 +525,11 @@ class WorkerEngine:
         sections = [batch.sections[key] for batch in batches if batch is not None and key in batch.sections]
         return {identity for section in sections for identity in section.undo}
 
-    def _retry_schema(self, ownership: Ownership, at: Instant) -> list[Effect]:
+    def _look_again(self, ownership: Ownership, at: Instant) -> list[Effect]:
+        """The schema that it waits for may be there now."""
         blocked = ownership.phase is Phase.BLOCKED
         ownership.on(PhaseEvent.RETRY)
-        if blocked:
-            return self._takeovers.read(ownership, at)
-        waiting = self._waiting_for(ownership)
-        partition = ownership.partition
-        if partition is None:
-            raise AssertionError("a waiting partition has no state")
-        if (
-            at.monotonic_s - ownership.unknown_since[waiting.fingerprint]
-            > self.pipeline.settings.unknown_schema_deadline
-        ):
-            self.surroundings.given_up.add(waiting.fingerprint)
-        partition.waiting_for = None
-        return [Open(ownership.key, partition.reopened())]
+        return self._takeovers.read(ownership, at) if blocked else self._schema_waits.read_again(ownership, at)
 
     def _halt(self, ownership: Ownership, reason: str, code: str) -> list[Effect]:
         """Stop this partition loudly. What it decided and did not commit goes back; nothing more is written for it."""
@@ -578,9 +555,3 @@ class WorkerEngine:
         if section.partition is None:
             raise AssertionError("a batch of commands has a section without a partition")
         return section.partition
-
-    @staticmethod
-    def _waiting_for(ownership: Ownership) -> UnknownSchemaHere:
-        if ownership.partition is None or ownership.partition.waiting_for is None:
-            raise AssertionError("a partition waits for a schema without saying which")
-        return ownership.partition.waiting_for

@@ -10,6 +10,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from zlib import crc32
 
 from eventsrc.model.position import Offset, Position
 
@@ -22,6 +23,14 @@ class Anchor(NamedTuple):
     key: bytes
     crc: int
     time: int
+
+    @classmethod
+    def of(cls, offset: Offset, key: bytes, value: bytes, time: int) -> Anchor:
+        return cls(offset, key, crc32(value, crc32(key)), time)
+
+    def is_record(self, key: bytes | None, value: bytes | None) -> bool:
+        """Whether what stands at the offset is still that record."""
+        return key == self.key and crc32(value or b"", crc32(self.key)) == self.crc
 
 
 class FoldedBy(NamedTuple):

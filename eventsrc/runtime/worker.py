@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -117,6 +117,16 @@ def _slot(settings: Settings, group_id: str, lock: int | None) -> Slot:
     return Slot.inherit(settings.state_dir, group_id, settings.instance_id, lock)
 
 
+def _tune_interpreter() -> None:
+    # Aggregates live long and form no cycles: looking for garbage among a hundred thousand of them after every few
+    # hundred allocations took a tenth of the throughput.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+    # The commit thread needs the interpreter a dozen times per transaction, for microseconds. At the default of 5 ms
+    # it waited 60 ms for a loop that is deciding the next batch, and the transaction with it.
+    sys.setswitchinterval(0.0002)
+
+
 class _Worker:
     def __init__(
         self,
@@ -146,13 +156,30 @@ class _Worker:
         self._endpoint = endpoint
 
     def run(self) -> int:
-        # Aggregates live long and form no cycles: looking for garbage among a hundred thousand of them after every few
-        # hundred allocations took a tenth of the throughput.
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 1000)
-        # The commit thread needs the interpreter a dozen times per transaction, for microseconds. At the default of 5 ms
-        # it waited 60 ms for a loop that is deciding the next batch, and the transaction with it.
-        sys.setswitchinterval(0.0002)
+        _tune_interpreter()
+        ids = self._verified_topics()
+        catalog = open_catalog(self._pipeline, self._settings, wait_s=WORKER_WAIT_S)
+        schema_files.export(self._settings.schemas_dir, catalog.schemas())
+        write_reply = self._writers_made(catalog)
+        self._record = CrashRecord(self._directory)  # from here on: a start that Kafka or a topic prevents is no crash
+        of = self._pipeline.settings
+        driver = Driver(
+            self._engine(catalog, ids),
+            self._start_producer,
+            self._describe_blocker,
+            self._stopping,
+            drain_s=of.transaction_timeout,  # what is in flight is decided by then, or aborted by the broker
+            await_transaction_s=of.transaction_timeout + 2,
+        )
+        driver.ports = self._ports(driver, write_reply)
+        if self._endpoint is not None:
+            self._endpoint.joined()
+        watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
+        logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
+        return self._driven(driver, watch)
+
+    def _verified_topics(self) -> dict[str, str]:
+        """Their ids, by name. Raises TopicsInvalid, Unreachable, NotAuthorized."""
         topics = verify_topics(
             self._pipeline,
             self._bootstrap_servers,
@@ -165,14 +192,12 @@ class _Worker:
                 "with `eventsrc topics verify`",
                 ", ".join(unseen),
             )
-        ids = {name: topic.topic_id for name, topic in topics.items()}
         self._dead_letter_partitions = topics[self._dead_letter].partitions
-        catalog = open_catalog(self._pipeline, self._settings, wait_s=WORKER_WAIT_S)
-        schema_files.export(self._settings.schemas_dir, catalog.schemas())
-        write_reply = self._writers_made(catalog)
-        self._record = CrashRecord(self._directory)  # from here on: a start that Kafka or a topic prevents is no crash
+        return {name: topic.topic_id for name, topic in topics.items()}
+
+    def _engine(self, catalog: Catalog, ids: Mapping[str, str]) -> WorkerEngine:
         of = self._pipeline.settings
-        engine = WorkerEngine(
+        return WorkerEngine(
             self._pipeline,
             catalog,
             self._owner,
@@ -196,19 +221,9 @@ class _Worker:
             suspicious=self._record.suspicious,
             overlong_before=self._record.overlong_before,
         )
-        driver = Driver(
-            engine,
-            self._start_producer,
-            self._describe_blocker,
-            self._stopping,
-            drain_s=of.transaction_timeout,  # what is in flight is decided by then, or aborted by the broker
-            await_transaction_s=of.transaction_timeout + 2,
-        )
-        driver.ports = self._ports(driver, write_reply)
-        if self._endpoint is not None:
-            self._endpoint.joined()
-        watch = TopicWatch(self._common, ids, lambda topic, what: self._refuse(driver, topic, what))
-        logger.info("instance %s of group %s joins at %s", self._owner.instance, of.group_id, self._bootstrap_servers)
+
+    def _driven(self, driver: Driver, watch: TopicWatch) -> int:
+        """To its end, whatever that is; returns the exit code."""
         fenced: Fenced | None = None
         try:
             driver.run()
