@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from eventsrc.cli.dlq import FORMS
 from eventsrc.cli.errors import UsageError
 from eventsrc.cli.finding import find_aggregate
 from eventsrc.engine.letters import Letter, LetterPlace, Letters, Source
@@ -18,10 +19,6 @@ from eventsrc.model.names import commands_topic
 if TYPE_CHECKING:
     from eventsrc.model.pipeline import Pipeline
 
-FORMS = (
-    "3@17 as `dlq list` prints it, or the command's own place: account/3@41, "
-    "'bank.account.commands/3 offset 41' as the worker's log and CommandFailed have it"
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(
     r"(?:dead letter of |command of partition )?(?:(?P<of>[A-Za-z0-9._-]+)/)?(?P<partition>\d{1,9})"

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import accumulate, chain, count, islice, pairwise
+from operator import add
 from struct import Struct
 from typing import Final, Literal, NamedTuple, cast
 
@@ -33,6 +34,7 @@ MAX_BLOCK_BYTES: Final = 4 << 20
 _PREFIX = Struct("<4sI")
 _ENTRY = Struct("<QI")
 _HASH = Struct("<Q")
+_LENGTHS = [bytes((length,)) for length in range(256)]
 _BUCKET_SHIFT = 64 - 8  # sorted one bucket at a time, so that no single call of C holds other threads up for long
 
 Hashed = tuple[int, bytes]
@@ -168,23 +170,55 @@ def build_blocks(
 ) -> Iterator[bytes]:
     """Blocks of one run, from keys (1 to 255 bytes, each once) and their entries in any order; all are taken in before the
     first block comes. An entry larger than `max_block_bytes` has a block of its own."""
-    return _blocks(_sorted(entries), states_per_block, max_block_bytes)
+    rest = _sorted(entries)
+    while taken := list(islice(rest, states_per_block)):
+        yield from _built_or_halves(taken, max_block_bytes)
 
 
-def _sorted(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[Hashed]:
-    buckets: defaultdict[int, list[Hashed]] = defaultdict(list)
+_HashedEntry = tuple[int, bytes, bytes]
+"""The hash of a key, the key, its entry: put together only as the block is, since a copy of each costs as much as its hash."""
+
+
+def _sorted(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[_HashedEntry]:
+    buckets: defaultdict[int, list[_HashedEntry]] = defaultdict(list)
     hash_of = key_hash
     for key, encoded in entries:
         hashed = hash_of(key)
-        buckets[hashed >> _BUCKET_SHIFT].append((hashed, b"%c%b%b" % (len(key), key, encoded)))
+        buckets[hashed >> _BUCKET_SHIFT].append((hashed, key, encoded))
     return chain.from_iterable(_sorted_buckets(buckets))
 
 
-def _sorted_buckets(buckets: dict[int, list[Hashed]]) -> Iterator[list[Hashed]]:
+def _sorted_buckets(buckets: dict[int, list[_HashedEntry]]) -> Iterator[list[_HashedEntry]]:
     for number in sorted(buckets):
         bucket = buckets.pop(number)
         bucket.sort()
         yield bucket
+
+
+def _built_or_halves(taken: Sequence[_HashedEntry], max_block_bytes: int) -> Iterator[bytes]:
+    hashes, keys, encoded = zip(*taken, strict=True)
+    heads = [_LENGTHS[len(key)] for key in keys]
+    sizes = map(add, map(len, keys), map(len, encoded))
+    made = _block(
+        hashes,
+        list(accumulate((1 + size for size in sizes), initial=0)),
+        chain.from_iterable(zip(heads, keys, encoded, strict=True)),
+        max_block_bytes,
+    )
+    if made is not None:
+        yield made
+        return
+    middle = len(taken) // 2
+    yield from _built_or_halves(taken[:middle], max_block_bytes)
+    yield from _built_or_halves(taken[middle:], max_block_bytes)
+
+
+def _block(hashes: Sequence[int], ends: Sequence[int], body: Iterable[bytes], max_block_bytes: int) -> bytes | None:
+    """None where it were too large, and can be halved."""
+    count = len(hashes)
+    if _PREFIX.size + 8 * count + 4 * (count + 1) + ends[-1] > max_block_bytes and count > 1:
+        return None
+    return b"".join(chain((_PREFIX.pack(MAGIC, count), _little(array("Q", hashes)), _little(array("I", ends))), body))
 
 
 def _blocks(ordered: Iterable[Hashed], states_per_block: int, max_block_bytes: int) -> Iterator[bytes]:
@@ -195,11 +229,9 @@ def _blocks(ordered: Iterable[Hashed], states_per_block: int, max_block_bytes: i
 
 def _block_or_halves(hashed: Sequence[Hashed], max_block_bytes: int) -> Iterator[bytes]:
     hashes, states = zip(*hashed, strict=True)
-    ends = array("I", accumulate(map(len, states), initial=0))
-    body_bytes = ends[-1]
-    columns = _PREFIX.pack(MAGIC, len(states)), _little(array("Q", hashes)), _little(ends)
-    if sum(map(len, columns)) + body_bytes <= max_block_bytes or len(states) == 1:
-        yield b"".join((*columns, *states))
+    made = _block(hashes, list(accumulate(map(len, states), initial=0)), states, max_block_bytes)
+    if made is not None:
+        yield made
         return
     middle = len(hashed) // 2
     yield from _block_or_halves(hashed[:middle], max_block_bytes)

@@ -78,7 +78,7 @@ class Gathering:
     attempt: int
     at: Committed
     changed: set[bytes] | None
-    keys: Iterator[bytes | None]
+    steps: Iterator[tuple[bytes, bytes] | None]
     stage: Stage = Stage.GATHERING
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     awaits: Batch | None = None
@@ -93,8 +93,8 @@ class Lineage:
     """The checkpoints of one open partition of ours.
 
     `newest`: the one to extend; None: the next holds every state. `head`: the head row's, as far as known; `claimed`: under
-    our term. `dirty`: changed since `newest`; None: every aggregate. `retry_at_s`: a state could not be encoded; not
-    before then.
+    our term. `dirty`: changed since `newest`; None: nearly every aggregate, or every one as far as is known. `retry_at_s`: a
+    state could not be encoded; not before then.
     """
 
     partition: Partition
@@ -123,6 +123,10 @@ class Lineage:
     @property
     def changed(self) -> bool:
         return self.newest is None or self.committed.offset + 1 > self.newest.checkpoint.position
+
+
+def _is_nearly_all(lineage: Lineage, changed: set[bytes] | None) -> bool:
+    return changed is None or len(changed) > ANEW_SHARE * lineage.committed.aggregates
 
 
 @dataclass(slots=True)
@@ -194,6 +198,8 @@ class Checkpoints:
         at.aggregates += section.created
         if lineage.dirty is not None:
             lineage.dirty.update(section.undo)
+            if _is_nearly_all(lineage, lineage.dirty):
+                lineage.dirty = None  # the next one holds every state: which of them have changed is of no use to it
 
     def decided(self, batch: Batch) -> list[WriteCheckpoint]:
         """Every section of it was told to `committed`: what waited for it may be written."""
@@ -212,7 +218,7 @@ class Checkpoints:
             lineage.gathering = replace(
                 gathering,
                 stage=Stage.GATHERING,
-                keys=self._keys(lineage, gathering.changed),
+                steps=self._steps(lineage, gathering.changed),
                 entries=[],
                 awaits=None,
             )
@@ -285,18 +291,16 @@ class Checkpoints:
         self._attempts += 1
         changed = None if lineage.newest is None else lineage.dirty
         lineage.dirty = set()
-        keys, requested = self._keys(lineage, changed), lineage.partition.key in self._requested
+        steps, requested = self._steps(lineage, changed), lineage.partition.key in self._requested
         self._requested.discard(lineage.partition.key)
         lineage.gathering = Gathering(
-            self._attempts, replace(lineage.committed), changed, keys, requested=requested, began_s=self.clock_s()
+            self._attempts, replace(lineage.committed), changed, steps, requested=requested, began_s=self.clock_s()
         )
         self._active = lineage
 
     @staticmethod
-    def _keys(lineage: Lineage, changed: set[bytes] | None) -> Iterator[bytes | None]:
-        if changed is None or len(changed) > ANEW_SHARE * lineage.committed.aggregates:
-            return lineage.states.keys_by_steps()
-        return iter(changed)
+    def _steps(lineage: Lineage, changed: set[bytes] | None) -> Iterator[tuple[bytes, bytes] | None]:
+        return lineage.states.entries_by_steps(None if _is_nearly_all(lineage, changed) else changed)
 
     def gather(self, at: Instant) -> list[WriteCheckpoint]:
         """Encode one slice of states."""
@@ -322,21 +326,19 @@ class Checkpoints:
     @staticmethod
     def _encode_slice(lineage: Lineage, gathering: Gathering) -> bool:
         """Whether it was the last one."""
-        encoded, steps, size = lineage.states.encoded, 0, 0
-        for key in islice(gathering.keys, SLICE_STATES):
-            steps += 1
-            if key is None:
-                continue
-            try:
-                state = encoded(key)
-            except EncodingError as wrong:
-                identity = key.decode(errors="backslashreplace")
-                raise EncodingError(f'the state of {lineage.partition.key.aggregate} "{identity}": {wrong}') from wrong
-            gathering.entries.append((key, state))
-            size += len(state)
-            if size >= SLICE_BYTES:
-                return False
-        return steps < SLICE_STATES
+        entries, taken, size = gathering.entries, 0, 0
+        try:
+            for step in islice(gathering.steps, SLICE_STATES):
+                taken += 1
+                if step is None:
+                    continue
+                entries.append(step)
+                size += len(step[1])
+                if size >= SLICE_BYTES:
+                    return False
+        except EncodingError as wrong:
+            raise EncodingError(f"the state of {lineage.partition.key.aggregate} {wrong}") from wrong
+        return taken < SLICE_STATES
 
     def _write(self, lineage: Lineage, gathering: Gathering) -> WriteCheckpoint:
         gathering.stage, gathering.awaits = Stage.WRITING, None
@@ -364,7 +366,7 @@ class Checkpoints:
             gathering.attempt,
             checkpoint,
             entries,
-            lineage.newest if gathering.changed is not None else None,
+            lineage.newest,
             lineage.head,
             lineage.claimed,
             len(entries) >= now.aggregates,
@@ -436,7 +438,7 @@ class Checkpoints:
     def _give_back(self, lineage: Lineage, gathering: Gathering) -> None:
         """What it would have stored is changed still, and wanted still."""
         if gathering.changed is None:
-            lineage.newest, lineage.dirty = None, None
+            lineage.dirty = None
         elif lineage.dirty is not None:
             lineage.dirty |= gathering.changed
         if gathering.requested:

@@ -50,8 +50,9 @@ class States:
         """Its state as of now, as an entry of a block. It must exist. Raises EncodingError where a field holds what its type
         does not."""
         instance = self.live.get(key)
-        if instance is not None:
-            return self._write_entry(instance)
+        return self._at_rest(key) if instance is None else self._write_entry(instance)
+
+    def _at_rest(self, key: bytes) -> bytes:
         found = self._cooled.get(key) or (self._stored.get(key) if self._stored is not None else None)
         if found is None:
             raise AssertionError(f"there is no aggregate {key!r}")
@@ -60,17 +61,33 @@ class States:
     def keys(self) -> Iterator[bytes]:
         """Every id that exists now, once. Aggregates may become live, cool down or appear meanwhile: what has appeared may be
         missing."""
-        return (key for key in self.keys_by_steps() if key is not None)
+        seen = self.touched()
+        yield from list(seen)
+        yield from (key for key, _ in self._stored or () if key not in seen)
 
-    def keys_by_steps(self) -> Iterator[bytes | None]:
-        """As `keys`, with None for each stored one that is passed over, as it came before: so that the next step is never
-        far, however many of those follow each other."""
-        seen: set[bytes] = set()
-        for key in [*self.live, *self._cooled]:
-            seen.add(key)
-            yield key
-        for key, _ in self._stored or ():
-            yield None if key in seen else key
+    def entries_by_steps(self, keys: Collection[bytes] | None) -> Iterator[tuple[bytes, bytes] | None]:
+        """Key and entry of each of `keys`; of every aggregate where that is None, with None in between for each stored one
+        that is passed over, as it came before: so that the next step is never far, however many of those follow each other.
+
+        Aggregates may move and change meanwhile: each entry is of a state that was current at the first step or later. Raises
+        EncodingError, which names the id.
+        """
+        key = b""
+        try:
+            if keys is not None:
+                for key in keys:
+                    yield key, self.encoded(key)
+                return
+            # The objects themselves, not to look each up again: one that has cooled since is as it was then.
+            live, cooled, write = list(self.live.items()), list(self._cooled.items()), self._write_entry
+            seen = self.touched() if self._stored is not None else ()
+            for key, instance in live:
+                yield key, write(instance)
+            yield from cooled
+            for stored in self._stored or ():
+                yield None if stored[0] in seen else stored
+        except EncodingError as wrong:
+            raise EncodingError(f'"{key.decode(errors="backslashreplace")}": {wrong}') from wrong
 
     def is_cooled(self, key: bytes) -> bool:
         """It was live here, and was encoded again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
@@ -175,6 +176,14 @@ def test_where_nearly_every_state_has_changed_all_are_written_and_nothing_is_lef
         tick 1
         turn
         -> write account/0 #2 position 10 seen 10 commands 9: b@2 c@2 d@2 e@1 id@2 extending 1 all
+        not-written account/0 #2
+        commands account/0 9:deposit1
+        -> commit account/0 9..10 @3#0 by m1
+        committed account/0=10
+        -> answer ok@3
+        tick 1
+        turn
+        -> write account/0 #3 position 11 seen 11 commands 10: b@2 c@2 d@2 e@1 id@3 extending 1 all
     """)
 
 
@@ -518,11 +527,12 @@ def test_a_slice_ends_early_where_states_are_large(storing: Stage, monkeypatch: 
 
 
 def test_a_stored_state_that_cannot_be_read_ends_no_worker(storing: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def damaged(states: States, key: bytes) -> bytes:
+    def damaged(states: States, keys: object) -> Iterator[tuple[bytes, bytes] | None]:
+        yield None
         raise SnapshotDamaged("an entry of 3 bytes")
 
     with monkeypatch.context() as patch:
-        patch.setattr(States, "encoded", damaged)
+        patch.setattr(States, "entries_by_steps", damaged)
         storing.play("""
             commands account/0 0:deposit5
             -> commit account/0 0..1 @1#0 by m1
