@@ -36,7 +36,7 @@ ENDED_THE_PROCESS = "deciding this command ended the process; it was set aside"
 class Limits:
     """When a batch is full, and what is refused."""
 
-    records: int = 1000
+    records: int = 2000
     output_bytes: int = 4_000_000
     handler_attempts: int = 3
     max_command_bytes: int = 900_000

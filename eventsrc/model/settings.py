@@ -56,7 +56,7 @@ class PipelineSettings:
     """Larger commands are dead-lettered; a client refuses them."""
     unknown_schema_deadline: float = 600.0
     """How long a partition waits for a newer version's schema before it gives the fingerprint up."""
-    batch_records: int = 1000
+    batch_records: int = 2000
     """A transaction closes at so many records,"""
     batch_bytes: int = 4_000_000
     """at so many bytes,"""
