@@ -8,7 +8,6 @@ the batch goes on.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,8 +119,8 @@ class SectionDecider:
         time, until_purity_check = self._time, self._until_purity_check
         size = done = applied = last = 0
         for record in records:
-            if (size >= room_bytes or clock_s() > deadline_s) and batch.commands + done:
-                break  # whatever the limits are, a batch takes one command
+            if attempt == 1 and (size >= room_bytes or clock_s() > deadline_s) and batch.commands + done:
+                break  # whatever the limits are, a batch takes one command; and one that was begun is brought to its end
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
             mark, mark_size = len(output), size
@@ -234,8 +233,10 @@ class SectionDecider:
                 # From the bytes: the failed attempt may have changed the command. Outside the handling of its failure,
                 # or each attempt's traceback would hold all those before it.
                 self._time, self._until_purity_check = time, until_purity_check
-                self._decide_all((record,), clock_s, math.inf, attempt + 1)
+                if not self._decide_all((record,), clock_s, deadline_s, attempt + 1):
+                    raise AssertionError("a command was neither decided nor set aside")
                 time, until_purity_check = self._time, self._until_purity_check
+                room_bytes = limits.output_bytes - batch.output_bytes  # what the attempt made is in the batch already
             done += 1
             last = offset
         if done:

@@ -45,9 +45,9 @@ def _own_behaviour() -> Iterator[None]:
     behaviour.clear()
 
 
-def handler(function: Callable[..., Any]) -> Custom:
-    behaviour["handler"] = function
-    return Custom("handler")
+def handler(function: Callable[..., Any], name: str = "handler") -> Custom:
+    behaviour[name] = function
+    return Custom(name)
 
 
 # ---- what a command comes to
@@ -506,6 +506,31 @@ def test_a_handler_that_fails_slower_than_a_batch_lasts_is_still_set_aside() -> 
     assert desk.decide(handler(slow), Deposit(2)) == 1
     assert desk.reasons == ["handler-failed"]
     assert len(tries) == 3
+
+
+@pytest.mark.parametrize("room", [1_000, 1_800, 100_000])
+def test_a_command_that_fails_in_a_batch_that_a_retry_has_filled_is_set_aside_or_left_for_the_next(room: int) -> None:
+    """Its attempts belong to it, however full the batch is by then: it is never passed over. What a successful retry made counts
+    for the commands after it."""
+    desk, tries = Desk(limits=Limits(output_bytes=room)), {"large": 0, "broken": 0}
+    desk.batch.commands, desk.batch.output_bytes = 1, 900  # of another partition
+
+    def large_at_the_second_try(account: Any, command: Any, context: Any) -> list[Deposited]:
+        tries["large"] += 1
+        if tries["large"] == 1:
+            raise OSError
+        return [Deposited(1) for _ in range(20)]
+
+    def broken(account: Any, command: Any, context: Any) -> None:
+        tries["broken"] += 1
+        raise OSError
+
+    taken = desk.decide(handler(large_at_the_second_try, "large"), handler(broken, "broken"), Deposit(2))
+    full = room < 100_000
+    assert taken == (1 if full else 3)
+    assert desk.partition.position == taken
+    assert tries == {"large": 2, "broken": 0 if full else 3}
+    assert desk.partition.counts == Counts(applied=1 if full else 2, dead=0 if full else 1)
 
 
 def test_a_batch_takes_one_command_however_late_it_is() -> None:
