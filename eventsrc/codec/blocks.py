@@ -16,12 +16,12 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import accumulate, chain, count, islice, pairwise
 from operator import add
 from struct import Struct
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, TypeVar, cast
 
 from xxhash import xxh3_64_intdigest
 
@@ -170,9 +170,7 @@ def build_blocks(
 ) -> Iterator[bytes]:
     """Blocks of one run, from keys (1 to 255 bytes, each once) and their entries in any order; all are taken in before the
     first block comes. An entry larger than `max_block_bytes` has a block of its own."""
-    rest = _sorted(entries)
-    while taken := list(islice(rest, states_per_block)):
-        yield from _built_or_halves(taken, max_block_bytes)
+    return _in_blocks(_sorted(entries), states_per_block, lambda taken: _of_entries(taken, max_block_bytes))
 
 
 _HashedEntry = tuple[int, bytes, bytes]
@@ -195,47 +193,47 @@ def _sorted_buckets(buckets: dict[int, list[_HashedEntry]]) -> Iterator[list[_Ha
         yield bucket
 
 
-def _built_or_halves(taken: Sequence[_HashedEntry], max_block_bytes: int) -> Iterator[bytes]:
+def _of_entries(taken: Sequence[_HashedEntry], max_block_bytes: int) -> bytes | None:
     hashes, keys, encoded = zip(*taken, strict=True)
     heads = [_LENGTHS[len(key)] for key in keys]
-    sizes = map(add, map(len, keys), map(len, encoded))
-    made = _block(
-        hashes,
-        list(accumulate((1 + size for size in sizes), initial=0)),
-        chain.from_iterable(zip(heads, keys, encoded, strict=True)),
-        max_block_bytes,
-    )
+    sizes = (1 + size for size in map(add, map(len, keys), map(len, encoded)))
+    return _block(hashes, sizes, chain.from_iterable(zip(heads, keys, encoded, strict=True)), max_block_bytes)
+
+
+def _of_states(taken: Sequence[Hashed], max_block_bytes: int) -> bytes | None:
+    hashes, states = zip(*taken, strict=True)
+    return _block(hashes, map(len, states), states, max_block_bytes)
+
+
+def _block(hashes: Sequence[int], sizes: Iterable[int], body: Iterable[bytes], max_block_bytes: int) -> bytes | None:
+    """None where it were too large, and can be halved."""
+    ends = array("I", accumulate(sizes, initial=0))
+    body_bytes = ends[-1]
+    columns = _PREFIX.pack(MAGIC, len(hashes)), _little(array("Q", hashes)), _little(ends)
+    if len(hashes) > 1 and sum(map(len, columns)) + body_bytes > max_block_bytes:
+        return None
+    return b"".join(chain(columns, body))
+
+
+_Item = TypeVar("_Item")
+
+
+def _in_blocks(
+    ordered: Iterable[_Item], states_per_block: int, make: Callable[[Sequence[_Item]], bytes | None]
+) -> Iterator[bytes]:
+    rest = iter(ordered)
+    while taken := list(islice(rest, states_per_block)):
+        yield from _whole_or_halves(taken, make)
+
+
+def _whole_or_halves(taken: Sequence[_Item], make: Callable[[Sequence[_Item]], bytes | None]) -> Iterator[bytes]:
+    made = make(taken)
     if made is not None:
         yield made
         return
     middle = len(taken) // 2
-    yield from _built_or_halves(taken[:middle], max_block_bytes)
-    yield from _built_or_halves(taken[middle:], max_block_bytes)
-
-
-def _block(hashes: Sequence[int], ends: Sequence[int], body: Iterable[bytes], max_block_bytes: int) -> bytes | None:
-    """None where it were too large, and can be halved."""
-    count = len(hashes)
-    if _PREFIX.size + 8 * count + 4 * (count + 1) + ends[-1] > max_block_bytes and count > 1:
-        return None
-    return b"".join(chain((_PREFIX.pack(MAGIC, count), _little(array("Q", hashes)), _little(array("I", ends))), body))
-
-
-def _blocks(ordered: Iterable[Hashed], states_per_block: int, max_block_bytes: int) -> Iterator[bytes]:
-    rest = iter(ordered)
-    while taken := list(islice(rest, states_per_block)):
-        yield from _block_or_halves(taken, max_block_bytes)
-
-
-def _block_or_halves(hashed: Sequence[Hashed], max_block_bytes: int) -> Iterator[bytes]:
-    hashes, states = zip(*hashed, strict=True)
-    made = _block(hashes, list(accumulate(map(len, states), initial=0)), states, max_block_bytes)
-    if made is not None:
-        yield made
-        return
-    middle = len(hashed) // 2
-    yield from _block_or_halves(hashed[:middle], max_block_bytes)
-    yield from _block_or_halves(hashed[middle:], max_block_bytes)
+    yield from _whole_or_halves(taken[:middle], make)
+    yield from _whole_or_halves(taken[middle:], make)
 
 
 # ---- runs
@@ -250,10 +248,6 @@ class StoredRuns:
         for blocks, _ in self._newest_first:
             if any(one.last_hash > other.first_hash for one, other in pairwise(blocks)):
                 raise SnapshotDamaged("a run whose blocks overlap, or are out of order")
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(len(block.encoded) for blocks, _ in self._newest_first for block in blocks)
 
     def get(self, key: bytes) -> bytes | None:
         """The newest entry of that key; None if it was never stored."""
@@ -275,7 +269,7 @@ class StoredRuns:
         self, states_per_block: int = STATES_PER_BLOCK, max_block_bytes: int = MAX_BLOCK_BYTES
     ) -> Iterator[bytes]:
         """The same content as blocks of one run, made one at a time."""
-        return _blocks(self._merged(), states_per_block, max_block_bytes)
+        return _in_blocks(self._merged(), states_per_block, lambda taken: _of_states(taken, max_block_bytes))
 
     def _merged(self) -> Iterator[Hashed]:
         runs = [blocks for blocks, _ in self._newest_first]

@@ -74,7 +74,6 @@ class FieldNode:
     name: str
     node: Node
     aliases: tuple[str, ...] = ()
-    has_default: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -186,7 +185,7 @@ class _Parser:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise InvalidSchema(f"a field of {record} is named {name!r}")
         node = self.node(_member(schema, "type"), namespace, depth + 1)
-        return FieldNode(name, node, _texts(schema, "aliases"), "default" in schema)
+        return FieldNode(name, node, _texts(schema, "aliases"))
 
 
 def _member(schema: Mapping[str, JsonValue], key: str) -> JsonValue:

@@ -12,7 +12,6 @@ Knows nothing of the database: `WriteCheckpoint` is performed elsewhere, and ans
 
 from __future__ import annotations
 
-import enum
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -27,106 +26,22 @@ from eventsrc.engine.batch import Batch, Section
 from eventsrc.engine.cadence import Cadence
 from eventsrc.engine.effects import CheckpointFailed, CheckpointWritten, Instant, WriteCheckpoint
 from eventsrc.engine.fold import PartitionFold
+from eventsrc.engine.lineage import Committed, Gathering, Lineage, Stage, is_nearly_all
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import Partition, PartitionKey
-from eventsrc.engine.states import States
 from eventsrc.engine.totals import Totals
 from eventsrc.engine.transaction import TransactionLane
 from eventsrc.errors import EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
-from eventsrc.model.position import Offset, Position
+from eventsrc.model.position import Offset
 from eventsrc.model.snapshot import Anchor, Checkpoint, FoldedBy, StoredCheckpoint
 
 logger = logging.getLogger("eventsrc.checkpoint")
 
 SLICE_STATES = 400
 SLICE_BYTES = 1 << 20
-ANEW_SHARE = 0.75
-"""Of all states: if more have changed, all are written. It costs less than to merge them with the others later."""
 LAST_RETRY_S = 30.0
 HANGING_S = 10.0
-
-
-@dataclass(slots=True)
-class Committed:
-    """Where a partition stands, as of its last own transaction that committed. `offset`, `key`, `value`: of that one's last
-    record, our own barrier at first; the other fields as in `Checkpoint`."""
-
-    offset: Offset
-    key: bytes
-    value: bytes
-    commands_position: Position
-    applied: int
-    highest_source: int | None
-    events: int
-    aggregates: int
-
-
-class Stage(enum.Enum):
-    """See the diagram above."""
-
-    GATHERING = "gathering"
-    SETTLING = "waiting for a commit"
-    WRITING = "writing"
-
-
-@dataclass(slots=True, eq=False)
-class Gathering:
-    """One checkpoint on its way. `changed`: what is to be marked dirty again if it fails; None: every aggregate. `requested`:
-    by an operator, who is served by the next one if it fails."""
-
-    attempt: int
-    at: Committed
-    changed: set[bytes] | None
-    steps: Iterator[tuple[bytes, bytes] | None]
-    stage: Stage = Stage.GATHERING
-    entries: list[tuple[bytes, bytes]] = field(default_factory=list)
-    awaits: Batch | None = None
-    writing_since_s: float | None = None
-    extends_damaged: bool = False
-    requested: bool = False
-    began_s: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class Lineage:
-    """The checkpoints of one open partition of ours.
-
-    `newest`: the one to extend; None: the next holds every state. `head`: the head row's, as far as known; `claimed`: under
-    our term. `dirty`: changed since `newest`; None: nearly every aggregate, or every one as far as is known. `retry_at_s`: a
-    state could not be encoded; not before then.
-    """
-
-    partition: Partition
-    committed: Committed
-    newest: StoredCheckpoint | None
-    head: uuid.UUID | None
-    claimed: bool
-    dirty: set[bytes] | None
-    due_s: float
-    gathering: Gathering | None = None
-    retry_at_s: float = 0.0
-
-    @property
-    def states(self) -> States:
-        return self.partition.states
-
-    @property
-    def tail(self) -> int:
-        """Events that a recovery would have to fold."""
-        return self.committed.events - (self.newest.checkpoint.events if self.newest is not None else 0)
-
-    @property
-    def size_bytes(self) -> int:
-        return self.newest.size_bytes if self.newest is not None else 0
-
-    @property
-    def changed(self) -> bool:
-        return self.newest is None or self.committed.offset + 1 > self.newest.checkpoint.position
-
-
-def _is_nearly_all(lineage: Lineage, changed: set[bytes] | None) -> bool:
-    return changed is None or len(changed) > ANEW_SHARE * lineage.committed.aggregates
 
 
 @dataclass(slots=True)
@@ -191,6 +106,8 @@ class Checkpoints:
         at = lineage.committed
         at.commands_position, at.applied = section.position, section.applied
         if offset is None:
+            if section.records:
+                raise AssertionError(f"events of partition {section.key} were committed at an offset that is not known")
             return
         at.offset = offset
         at.key, at.value, _ = section.records[-1]
@@ -198,7 +115,7 @@ class Checkpoints:
         at.aggregates += section.created
         if lineage.dirty is not None:
             lineage.dirty.update(section.undo)
-            if _is_nearly_all(lineage, lineage.dirty):
+            if is_nearly_all(lineage, lineage.dirty):
                 lineage.dirty = None  # the next one holds every state: which of them have changed is of no use to it
 
     def decided(self, batch: Batch) -> list[WriteCheckpoint]:
@@ -215,12 +132,9 @@ class Checkpoints:
             return
         gathering = lineage.gathering
         if gathering.stage is not Stage.WRITING:
+            of_all, steps = self._steps(lineage, gathering.changed)
             lineage.gathering = replace(
-                gathering,
-                stage=Stage.GATHERING,
-                steps=self._steps(lineage, gathering.changed),
-                entries=[],
-                awaits=None,
+                gathering, stage=Stage.GATHERING, of_all=of_all, steps=steps, entries=[], awaits=None
             )
 
     # ---- gathering
@@ -291,16 +205,23 @@ class Checkpoints:
         self._attempts += 1
         changed = None if lineage.newest is None else lineage.dirty
         lineage.dirty = set()
-        steps, requested = self._steps(lineage, changed), lineage.partition.key in self._requested
+        requested = lineage.partition.key in self._requested
         self._requested.discard(lineage.partition.key)
         lineage.gathering = Gathering(
-            self._attempts, replace(lineage.committed), changed, steps, requested=requested, began_s=self.clock_s()
+            self._attempts,
+            replace(lineage.committed),
+            changed,
+            *self._steps(lineage, changed),
+            requested=requested,
+            began_s=self.clock_s(),
         )
         self._active = lineage
 
     @staticmethod
-    def _steps(lineage: Lineage, changed: set[bytes] | None) -> Iterator[tuple[bytes, bytes] | None]:
-        return lineage.states.entries_by_steps(None if _is_nearly_all(lineage, changed) else changed)
+    def _steps(lineage: Lineage, changed: set[bytes] | None) -> tuple[bool, Iterator[tuple[bytes, bytes] | None]]:
+        """Whether they are of all, and the steps."""
+        of_all = is_nearly_all(lineage, changed)
+        return of_all, lineage.states.entries_by_steps(None if of_all else changed)
 
     def gather(self, at: Instant) -> list[WriteCheckpoint]:
         """Encode one slice of states."""
@@ -369,7 +290,7 @@ class Checkpoints:
             lineage.newest,
             lineage.head,
             lineage.claimed,
-            len(entries) >= now.aggregates,
+            gathering.of_all or len(entries) >= now.aggregates,
         )
 
     def _anchor(self, aggregate: AggregateType, at: Committed) -> tuple[Anchor, int | None]:

@@ -72,7 +72,7 @@ class SectionDecider:
         self._live = partition.live
         self._answers = batch.answers
         self._answers_before = len(batch.answers)
-        self._time = max(partition.clock.last_us, now_us - 1)
+        self._time = partition.clock.before(now_us)
         self._until_purity_check = surroundings.purity_countdown
 
     def run(self, records: Sequence[ConsumedRecord], clock_s: Callable[[], float], deadline_s: float) -> int:

@@ -20,7 +20,7 @@ from eventsrc.model.snapshot import Checkpoint, FoldedBy, StoredCheckpoint
 
 @frozen
 class Assigned:
-    """The group gave us these partitions. They are paused and their fetch position is the end."""
+    """The group gave us these partitions. They are paused and nothing of them is fetched yet."""
 
     partitions: tuple[PartitionKey, ...]
 
@@ -285,7 +285,8 @@ class LoadSnapshot:
 @frozen
 class WriteCheckpoint:
     """Write it, as a change to `extends` (None: it holds every state), over the head row that has `head`; claim first where
-    that was not done. `entries`: aggregate ids with their encoded states; `covers_all`: of every one there is."""
+    that was not done. `entries`: aggregate ids with their encoded states; `covers_all`: of every one that
+    `extends` knows, so that nothing of it is needed."""
 
     partition: PartitionKey
     attempt: int

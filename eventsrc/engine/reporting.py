@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from eventsrc.codes import code_of
 from eventsrc.engine.cadence import Cadence
-from eventsrc.engine.checkpoint import Lineage
 from eventsrc.engine.effects import Instant
+from eventsrc.engine.lineage import Lineage
 from eventsrc.engine.report import CheckpointReport, PartitionReport, RecoveryProgress
 from eventsrc.engine.takeover import Ownership, Phase
 from eventsrc.errors import UnknownSchema

@@ -72,6 +72,7 @@ logger = logging.getLogger("eventsrc.worker")
 TICK_S = 0.25
 IDLE_POLL_S = 0.05
 BUSY_POLL_S = 0.002
+JOINING_POLL_S = 0.01  # a worker more than there are partitions waits for its share for ever
 EVENTS_AT_ONCE = 5000
 SERVE_MEMBERSHIP_AFTER_S = 1.0
 REPORT_S = 1.0
@@ -209,13 +210,20 @@ class Driver:
         if not engine.wants_commands:
             self._wait_for_outcome()
             return
-        busy = not engine.quiet or engine.recovering
         at_once = self._ports.events.active or engine.checkpoints.gathering
-        timeout_s = 0.0 if at_once else BUSY_POLL_S if busy else IDLE_POLL_S
+        timeout_s = 0.0 if at_once else self._patience_s
         polled = self._ports.membership.poll(engine.record_limit, timeout_s)
         self._served_s = time.monotonic()
         if polled:
             self._decide(polled)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a poll waits for a command: briefly where something else is about to come."""
+        engine = self._engine
+        if not engine.owned:
+            return JOINING_POLL_S
+        return BUSY_POLL_S if not engine.quiet or engine.recovering else IDLE_POLL_S
 
     def _decide(self, polled: Polled) -> None:
         commands = CommandsPolled(polled, self._ports.membership.metadata())
@@ -228,9 +236,11 @@ class Driver:
         self._ports.record.deciding(None)
 
     def _wait_for_outcome(self) -> None:
-        """A batch is ahead already: nothing to do before the transaction in flight is decided, but to stay a member."""
+        """No command is to be decided before the transaction in flight is: nothing to do but to stay a member, unless there is
+        other work for the loop."""
+        working = self._engine.wants_turns or self._ports.events.active
         try:
-            self._take(self._inbox.get(timeout=IDLE_POLL_S))
+            self._take(self._inbox.get(timeout=BUSY_POLL_S if working else IDLE_POLL_S))
         except queue.Empty:
             pass
         if time.monotonic() - self._served_s > SERVE_MEMBERSHIP_AFTER_S:

@@ -19,7 +19,6 @@ from eventsrc.adapters.kafka.topics import create_topics
 from eventsrc.engine.effects import StableOffsetFetched, TakeoverRefused
 from eventsrc.engine.notes import Owner
 from eventsrc.engine.partition import PartitionKey
-from eventsrc.errors import AccessDenied
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.ports import EventsLog, Membership, Replies, StableOffsets, Transactions
 from eventsrc.runtime.connection import Connection, KafkaConnection
@@ -76,7 +75,7 @@ class KafkaWorld:
         return ReplyProducer(self._common, replies_topic(self.name), REPLY_BYTES)
 
     def stable_offsets(self, answered: Callable[[StableOffsetFetched], None]) -> StableOffsets:
-        def on_answer(answer: StableOffsetFetched | TakeoverRefused | AccessDenied) -> None:
+        def on_answer(answer: StableOffsetFetched | TakeoverRefused | Exception) -> None:
             assert isinstance(answer, StableOffsetFetched)
             answered(answer)
 

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from eventsrc.engine import checkpoint
-from eventsrc.engine.checkpoint import Checkpoints, Stage
+from eventsrc.engine.checkpoint import Checkpoints
 from eventsrc.engine.fold import PartitionFold
+from eventsrc.engine.lineage import Stage
 from eventsrc.engine.partition import Partition
 from eventsrc.engine.worker import WorkerEngine
 from tests.property.simulation.history import Climate, History, ViolationError

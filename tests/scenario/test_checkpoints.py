@@ -145,7 +145,7 @@ def test_states_are_encoded_in_slices_with_batches_between(storing: Stage, monke
     storing.play("""
         turn
         committed account/0=6
-        -> write account/0 #1 position 4 seen 7 commands 3: b@1 c@2 id@1
+        -> write account/0 #1 position 4 seen 7 commands 3: b@1 c@2 id@1 all
         -> answer ok@2 ok@2 ok@1
         written account/0 #1
         request account/0
@@ -184,6 +184,43 @@ def test_where_nearly_every_state_has_changed_all_are_written_and_nothing_is_lef
         tick 1
         turn
         -> write account/0 #3 position 11 seen 11 commands 10: b@2 c@2 d@2 e@1 id@3 extending 1 all
+    """)
+
+
+def test_an_aggregate_that_appears_meanwhile_is_the_next_one_s_and_keeps_no_older_states(
+    storing: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where ids are new all the time, each base would stand behind the one before it."""
+    monkeypatch.setattr(checkpoint, "SLICE_STATES", 2)
+    storing.play("""
+        commands account/0 0:deposit5 1:b.deposit6
+        -> commit account/0 0..2 @1#0 @1#0 by m1
+        committed account/0=2
+        -> answer ok@1 ok@1
+        request account/0
+        tick 1
+        turn
+        turn
+        -> write account/0 #1 position 3 seen 3 commands 2: b@1 id@1 all
+        written account/0 #1
+        commands account/0 2:deposit1 3:b.deposit1
+        -> commit account/0 2..4 @2#0 @2#0 by m1
+        committed account/0=4
+        -> answer ok@2 ok@2
+        request account/0
+        tick 1
+        turn
+        commands account/0 4:c.deposit1
+        -> commit account/0 4..5 @1#0 by m1
+        turn
+        committed account/0=5
+        -> write account/0 #2 position 5 seen 6 commands 4: b@2 id@2 extending 1 all
+        -> answer ok@1
+        written account/0 #2
+        request account/0
+        tick 1
+        turn
+        -> write account/0 #3 position 6 seen 6 commands 5: c@1 extending 2
     """)
 
 

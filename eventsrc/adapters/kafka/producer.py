@@ -117,6 +117,7 @@ class TransactionalProducer:
         self._until_answered("committing", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
         self._committed_s = time.monotonic()
         reach("after-commit")
+        self._refuse_unknown_places(batch)
         return self._last
 
     def abort(self) -> None:
@@ -212,6 +213,13 @@ class TransactionalProducer:
             if key not in self._last:
                 raise AbortRequired(f"the barrier of partition {key} was not delivered within {DELIVERY_TIMEOUT_S:g} s")
             section.note = write_note(self._owner, self._last[key], Counts(), section.topics, section.before)
+
+    def _refuse_unknown_places(self, batch: Batch) -> None:
+        """What stands on committed events (checkpoints, rebuilds) needs to know up to where they are: without that, the log
+        tells."""
+        unknown = [key for key, section in batch.sections.items() if section.records and key not in self._last]
+        if unknown:
+            raise OutcomeInDoubt(f"committed, but Kafka did not say at which offsets the events of {unknown[0]} stand")
 
     # ---- asking until there is an answer
 

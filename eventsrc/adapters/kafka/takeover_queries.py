@@ -61,7 +61,7 @@ class TakeoverQueries:
         commands: Mapping[str, str],
         events: Mapping[str, str],
         transactional_id: str,
-        answered: Callable[[StableOffsetFetched | TakeoverRefused | AccessDenied], None],
+        answered: Callable[[StableOffsetFetched | TakeoverRefused | Exception], None],
     ) -> None:
         self._common = common
         self._group_id = group_id
@@ -91,6 +91,12 @@ class TakeoverQueries:
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
+        try:
+            self._connect_and_serve()
+        except Exception as failure:  # noqa: BLE001 - a defect here must end the worker, not this thread alone
+            self._answered(failure)
+
+    def _connect_and_serve(self) -> None:
         self._consumer = asking_consumer(self._common, self._group_id, "read_committed")
         self._unstable = asking_consumer(self._common, self._group_id, "read_uncommitted")
         with contextlib.suppress(KafkaException):  # connect beside the group join; a question asks again

@@ -35,7 +35,6 @@ A = TypeVar("A")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOK_AGAIN_S = 0.002
-_READY_S = 20.0
 
 
 class DeadLettered(NamedTuple):

@@ -12,10 +12,10 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from eventsrc.localstack.cluster import KafkaCluster
 from eventsrc.localstack.distribution import KafkaDistribution
 from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.processes import free_port, port_is_free
+from tests.harness.kafka_cluster import KafkaCluster
 
 _TIMEOUT_S = 30
 

@@ -158,8 +158,10 @@ class Worker:
     snapshots: SnapshotEdge | None = None
     answers: list[Answer] = field(default_factory=list)
     halted: list[Halt] = field(default_factory=list)
+    paced: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.paced = self.rng.random() < 0.5
         limits = Limits(records=self.rng.randint(1, 6), output_bytes=self.rng.choice((150, 4_000_000)))
         if self.shared is not None:
             store = FlakyStore(self.shared, lambda: self.faults.store, self.between, self.guards.store_checks_terms)
@@ -238,14 +240,19 @@ class Worker:
 
     def _poll(self) -> None:
         self.sought.clear()
-        polled = self._fetch() if self.engine.accepts_commands else {}
+        polled = self._fetch() if self._asks else {}
         self._serve()
         polled = {key: records for key, records in polled.items() if key in self.assigned and key not in self.sought}
         for key, position in self.sought.items():
             if key in self.assigned and key in self.fetching:
                 self.fetching[key] = position
-        if polled and self.engine.accepts_commands:
+        if polled and self._asks:
             self.step(CommandsPolled(polled, self._metadata()))
+
+    @property
+    def _asks(self) -> bool:
+        """As the driver does, or as often as the engine allows: a batch ahead must be right whenever there is one."""
+        return self.engine.wants_commands if self.paced else self.engine.accepts_commands
 
     def _fetch(self) -> dict[PartitionKey, Sequence[Record]]:
         room = self.engine.record_limit

@@ -24,6 +24,16 @@ KEY = PartitionKey("account", 3)
 PROOF = b"CGMDv2:" + struct.pack("<i", 7) + b"bank\0member\0one\0"
 
 
+class Delivered:
+    """A message, as far as a delivery report is read."""
+
+    def __init__(self, offset: int | None) -> None:
+        self._offset = offset
+
+    def offset(self) -> int | None:
+        return self._offset
+
+
 class Client:
     """librdkafka's producer, as far as it is asked. `on` runs inside the named call."""
 
@@ -31,6 +41,7 @@ class Client:
         self.asked: list[str] = []
         self.on: dict[str, Callable[[], None]] = {}
         self.produced: list[tuple[str, int]] = []
+        self.deliveries: list[Callable[[None, Delivered], None]] = []
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         def call(*arguments: Any, **named: Any) -> int:
@@ -39,6 +50,7 @@ class Client:
                 self.on[name]()
             if name == "produce":
                 self.produced.append((arguments[0], arguments[3]))
+                self.deliveries += [named["on_delivery"]] if named.get("on_delivery") else []
             return 0
 
         return call
@@ -97,6 +109,22 @@ def test_a_transaction_commits_after_its_offsets(client: Client, producer: Trans
     producer.send(sent)
     assert producer.finish(sent) == {}
     assert client.asked == ["begin_transaction", "send_offsets_to_transaction", "commit_transaction"]
+
+
+@pytest.mark.parametrize("offset", [None, 41])
+def test_committed_events_whose_place_is_not_known_are_read_from_the_log(
+    client: Client, producer: TransactionalProducer, offset: int | None
+) -> None:
+    """A delivery may be reported without its offset. A checkpoint that went on from there would miss these events."""
+    sent = batch()
+    sent.sections[KEY].records.append((b"alice@1#7", b"event", 1))
+    producer.send(sent)
+    client.on["commit_transaction"] = lambda: client.deliveries.pop()(None, Delivered(offset))
+    if offset is None:
+        with pytest.raises(OutcomeInDoubt, match="at which offsets the events of account/3"):
+            producer.finish(sent)
+    else:
+        assert producer.finish(sent) == {KEY: offset}
 
 
 def test_dead_letters_wait_for_room_and_go_to_a_partition_that_there_is(

@@ -69,7 +69,7 @@ def test_a_block_is_as_large_as_allowed_unless_one_state_is_larger() -> None:
 def test_nothing_makes_no_block() -> None:
     assert list(build_blocks([])) == []
     empty = StoredRuns([[], []])
-    assert (empty.get(b"alice"), list(empty), list(empty.merged()), empty.size_bytes) == (None, [], [], 0)
+    assert (empty.get(b"alice"), list(empty), list(empty.merged())) == (None, [], [])
 
 
 def test_the_newest_run_has_the_state() -> None:
