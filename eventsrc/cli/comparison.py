@@ -12,11 +12,20 @@ if TYPE_CHECKING:
 
 
 def comparison_object(compared: Comparison) -> dict[str, Any]:
-    """`difference` is null where there is none."""
-    found = compared.difference
+    """`difference`: that of a sound checkpoint, or else of the first that is damaged; null where there is neither."""
+    found = compared.first
     return {
         "checkpoints": compared.checkpoints,
         "states": compared.states,
+        "damaged": [
+            {
+                "aggregate": each.aggregate,
+                "partition": each.partition,
+                "checkpoint": str(each.checkpoint),
+                "reason": each.stored,
+            }
+            for each in compared.damaged
+        ],
         "skipped": compared.skipped,
         "difference": None
         if found is None
@@ -35,14 +44,31 @@ def comparison_object(compared: Comparison) -> dict[str, Any]:
 
 def comparison_text(compared: Comparison) -> str:
     lines = [f"  skipped: {printable(line)}" for line in compared.skipped]
+    lines += _damage_lines(compared.damaged)
     what = f"{compared.states:,} states in {compared.checkpoints:,} checkpoints"
     if compared.difference is None:
         return "\n".join([*lines, f"  {what} are what the log folds to"])
     return "\n".join([*lines, *_difference_lines(compared.difference), f"  compared before it: {what}"])
 
 
+def _damage_lines(damaged: list[Difference]) -> list[str]:
+    if not damaged:
+        return []
+    lines = [
+        f"  damaged, and never used: checkpoint {each.checkpoint} of {_place(each)}: {each.stored}" for each in damaged
+    ]
+    return [
+        *map(printable, lines),
+        "  next: eventsrc checkpoint verify shows what is used instead, checkpoint now takes new ones",
+    ]
+
+
+def _place(found: Difference) -> str:
+    return f"{found.aggregate}/{found.partition}"
+
+
 def _difference_lines(found: Difference) -> list[str]:
-    place = f"{found.aggregate}/{found.partition}"
+    place = _place(found)
     where = place if found.id is None else f"{found.aggregate} {found.id.decode(errors='backslashreplace')}"
     at = "" if found.sequence is None else f" sequence {found.sequence}"
     return [

@@ -14,9 +14,21 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits the process."""
-    code = run(sys.argv[1:] if arguments is None else arguments)
-    _end_quietly_from_now_on()
+    words = sys.argv[1:] if arguments is None else arguments
+    if next((word for word in words if not word.startswith("-")), None) == "run":
+        _drained_until_it_begins()
+    code = run(words)
+    _end_quietly_from_now_on(code)
     sys.exit(code)
+
+
+def _drained_until_it_begins() -> None:
+    """A worker that is told to end while it still imports has nothing to drain, and has not failed: a rolling restart may
+    come as soon as that."""
+    import os
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
 def run(arguments: list[str]) -> int:
@@ -61,8 +73,9 @@ def _comes_of_an_interrupt(error: BaseException | None) -> bool:
     return False
 
 
-def _end_quietly_from_now_on() -> None:
-    """What was to be done is done: a Ctrl-C while the interpreter is taken down has nothing to say."""
+def _end_quietly_from_now_on(code: int) -> None:
+    """What was to be done is done: a Ctrl-C while the interpreter is taken down has nothing to say, and a SIGTERM to a worker
+    comes too late to change how it ended."""
     import os
     import signal
 
@@ -72,6 +85,8 @@ def _end_quietly_from_now_on() -> None:
         except (OSError, ValueError):
             return  # the interpreter finds out too
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(code))
 
 
 def _dispatch(words: list[str]) -> int:

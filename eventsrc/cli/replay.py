@@ -108,7 +108,7 @@ def _compare(session: Session, pipeline: Pipeline, only: AggregateType | None, *
     except SnapshotsUnavailable as away:
         raise Unreachable(str(away), away.code) from away
     print(dump(comparison_object(compared)) if as_json else comparison_text(compared))
-    if compared.difference is not None:
+    if compared.first is not None:
         raise typer.Exit(EXIT_FAILURE)
 
 

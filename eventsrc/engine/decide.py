@@ -349,7 +349,9 @@ def _listed(decided: Any) -> tuple[Any, ...]:
 
 
 def _too_large(event: object, size: int, limit: int) -> ValueError:
-    return ValueError(f"event {type(event).__name__} takes {size} bytes; at most {limit} fit")
+    return ValueError(
+        f"event {type(event).__name__} takes {size} bytes; at most {limit} fit (max_command_bytes bounds events too)"
+    )
 
 
 def _unfit(value: bytes | None, limits: Limits) -> Refused:

@@ -114,7 +114,10 @@ class _Supervisor:
     def _check_children(self) -> None:
         for name, server in (("Kafka", self._kafka), ("Postgres", self._postgres)):
             if server and not server.is_running():
-                raise StackUnavailable(f"{name} ended while it was in use", f"read {server.log}, and start again")
+                raise StackUnavailable(
+                    f"{name} ended while it was in use, and the stack was stopped with it",
+                    f"read {server.log}, and start again: what was written is kept",
+                )
 
 
 def _describe(address: str, version: str, directory: Path, began: float) -> Service:

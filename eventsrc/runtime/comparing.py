@@ -47,12 +47,19 @@ class Difference(NamedTuple):
 
 @dataclass(slots=True)
 class Comparison:
-    """What was compared; `skipped`: checkpoints that this code and this log cannot be held against, and why."""
+    """What was compared; `damaged`: checkpoints that cannot be read, which no recovery uses; `skipped`: those that this code and
+    this log cannot be held against, and why. `difference`: the first of a sound one."""
 
     checkpoints: int = 0
     states: int = 0
     difference: Difference | None = None
+    damaged: list[Difference] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> Difference | None:
+        """What is wrong first of all: a sound checkpoint that says something else, or else a damaged one."""
+        return self.difference or next(iter(self.damaged), None)
 
 
 def compare(
@@ -61,7 +68,7 @@ def compare(
     *,
     aggregate: AggregateType | None = None,
 ) -> Comparison:
-    """Every kept checkpoint of every partition, up to the first difference.
+    """Every kept checkpoint of every partition, up to the first difference; damaged ones are told, and passed over.
 
     Raises `Unreachable`, `TopicsInvalid`, `SnapshotsUnavailable`; `LogInconsistent` and `UnknownSchema` where the log
     cannot be folded.
@@ -129,11 +136,12 @@ class _Partition:
             self._comparison.difference = found.difference
 
     def _load(self) -> list[_Held]:
-        """By position. Damage is a difference."""
+        """By position, those that can be read."""
         held = []
         for each in self._store.checkpoints(PartitionKey(self._aggregate.name, self._number)):
             if isinstance(each, DamagedCheckpoint):
-                raise self._difference(each.id, None, None, None, each.reason, "its row as it was written")
+                self._damaged(each.id, each.reason, "its row as it was written")
+                continue
             reason = refusal(each.checkpoint, self._topics, folded_by(self._catalog, self._aggregate))
             if reason is not None:
                 self._comparison.skipped.append(
@@ -144,13 +152,15 @@ class _Partition:
                 states = StoredRuns([[self._block(segment) for segment in run] for run in each.runs])
                 self._expect(each)
             except (SnapshotDamaged, DecodingError) as damage:
-                if not self._is_still_kept(each.id):
-                    continue  # its owner collected it while we read
-                raise self._difference(
-                    each.id, None, None, None, str(damage), "blocks as they were written"
-                ) from damage
+                if self._is_still_kept(each.id):  # else its owner collected it while we read
+                    self._damaged(each.id, str(damage), "blocks as they were written")
+                continue
             held.append(_Held(each, states))
         return sorted(held, key=lambda one: one.stored.checkpoint.position)
+
+    def _damaged(self, checkpoint: uuid.UUID, reason: str, instead_of: str) -> None:
+        found = self._difference(checkpoint, None, None, None, reason, instead_of).difference
+        self._comparison.damaged.append(found)
 
     def _block(self, segment: Segment) -> Block:
         """Checkpoints share segments: each is read once."""

@@ -53,7 +53,10 @@ class World:
     def events(self) -> dict[travel_model.Place, list[Event]]:
         schemas = Schemas.of([json.loads(file.text()) for file in Catalog(self.app.pipeline, None).schemas()])
         reader = Reader(self.kafka)
-        records = [each for name in ("basket", "parcel") for each in reader.read(f"{self.name}.{name}.events")]
+        topics = [f"{self.name}.{name}.events" for name in ("basket", "parcel")]
+        for topic in topics:
+            reader.wait_stable(topic, 5)  # a commit is answered before its markers are written
+        records = [each for topic in topics for each in reader.read(topic)]
         return travel_model.read_events(records, schemas)
 
     def run(self, *words: str, seed: str = "0", exit_code: int = 0, out: bool = False, **environment: str) -> str:

@@ -255,10 +255,19 @@ def test_the_first_difference_is_named(kept: Kept, alter: str, field: str) -> No
     assert f"checkpoint {taken.id} of basket/{place[1]} is not what the log folds to" in shown
 
 
-def test_a_damaged_block_is_a_difference_too(kept: Kept) -> None:
+def test_damaged_checkpoints_are_told_and_the_others_compared_all_the_same(kept: Kept) -> None:
     write_at_random(kept.world, 17, commands=60)
-    (taken,) = kept.take([("basket", 0)], (0.5,))
+    without_block, without_row, _sound = kept.take([("basket", 0), ("basket", 1)], (0.3, 0.6))[:3]
+    before = compared(kept)
     with psycopg.connect(kept.database_url, autocommit=True) as database:
-        database.execute("DELETE FROM eventsrc.segment WHERE id = %s", [taken.runs[0][0].id])
-    said = compared(kept, exit_code=1)["difference"]
-    assert said["stored"] == f"segment {taken.runs[0][0].id} is missing"
+        database.execute("DELETE FROM eventsrc.segment WHERE id = %s", [without_block.runs[0][0].id])
+        database.execute("UPDATE eventsrc.checkpoint SET term = term + 1 WHERE id = %s", [without_row.id])
+    said = compared(kept, exit_code=1)
+    reasons = {each["checkpoint"]: each["reason"] for each in said["damaged"]}
+    assert reasons.keys() == {str(without_block.id), str(without_row.id)}
+    assert reasons[str(without_block.id)] == f"segment {without_block.runs[0][0].id} is missing"
+    assert said["difference"]["checkpoint"] in reasons
+    assert said["checkpoints"] == before["checkpoints"] - 2 > 0
+    shown = kept.world.run("replay", "--compare", exit_code=1, DATABASE_URL=kept.database_url)
+    assert f"damaged, and never used: checkpoint {without_row.id} of basket/" in shown
+    assert "are what the log folds to" in shown

@@ -166,7 +166,7 @@ def test_a_server_that_dies_takes_the_stack_down_and_is_named(state_directory: P
         assert wait_until(lambda: stack.failure() is not None, timeout_s=20)
         failure = stack.failure()
         assert failure is not None
-        assert failure.problem == "Postgres ended while it was in use"
+        assert failure.problem == "Postgres ended while it was in use, and the stack was stopped with it"
         assert not is_alive(kafka)
 
 

@@ -25,6 +25,7 @@ from eventsrc.errors import (
     TopicsInvalid,
     Unreachable,
 )
+from tests.harness.collect import wait_until
 
 SOURCE = str(Path(__file__).parents[3])
 
@@ -304,3 +305,17 @@ def test_check_finds_folds_that_differ_and_impure_handlers(tmp_path: Path) -> No
     without = eventsrc(tmp_path, "check", "words:pipeline", "--no-determinism")
     assert (without.returncode, without.stderr) == (0, "")
     assert "determinism" not in without.stdout
+
+
+def test_a_worker_that_is_told_to_end_while_it_imports_its_application_has_drained(tmp_path: Path) -> None:
+    """A rolling restart may come as soon as that; a service manager would see a failure."""
+    started = tmp_path / "started"
+    (tmp_path / "slow.py").write_text(f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "eventsrc", "run", "slow:pipeline", "-b", "127.0.0.1:9"]
+    worker = subprocess.Popen(command, cwd=tmp_path, env={"PYTHONPATH": SOURCE, "HOME": str(tmp_path)})
+    try:
+        wait_until(started.exists, 20, "the application's import")
+        worker.terminate()
+        assert worker.wait(10) == 0
+    finally:
+        worker.kill()
