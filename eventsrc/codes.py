@@ -19,6 +19,7 @@ class HaltCode(enum.StrEnum):
     HALF_APPLIED = "half-applied"
     FOREIGN_RECORD = "foreign-record"
     RECORD_UNREADABLE = "record-unreadable"
+    EVENT_CLASS_CHANGED = "event-class-changed"
     RECORD_OF_A_NEWER_VERSION = "record-of-a-newer-version"
     APPLY_FAILED = "apply-failed"
     EVENT_SCHEMA_MISSING = "event-schema-missing"

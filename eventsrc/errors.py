@@ -133,6 +133,11 @@ class DecodingError(EventsrcError, ValueError):
     """Bytes are not what their schema says: truncated, trailing, too deep, too large."""
 
 
+class ClassChanged(DecodingError):
+    """A record is sound, and the class that reads it cannot take it any more: a field without a default is new, a type is
+    another, or no class has its name. Mend the class: a default, or the old name as an alias."""
+
+
 class NotThisKind(DecodingError):
     """A well-framed record names a schema that is known, but of something else: an event or a control record where a
     command should be, or another aggregate's."""

@@ -76,7 +76,8 @@ def check(session: Session, app: App = None, no_determinism: NoDeterminism = Fal
     if unsound:
         raise typer.Exit(EXIT_FAILURE)
     if not as_json:
-        checked = "declarations, generated codecs, schema files" + ("" if no_determinism else ", determinism")
+        folded = folds is not None and folds.histories
+        checked = "declarations, generated codecs, schema files" + (", determinism" if folded else "")
         print(f"ok: {checked}. Not checked without a broker: topics (topics verify)")
 
 
@@ -91,6 +92,8 @@ def _determinism_text(folds: DeterminismReport) -> str:
     made = f"{folds.histories} histories made up, {folds.events} events, {folds.commands} commands"
     if folds.problems:
         return f"{made}: {len(folds.problems)} problems"
+    if not folds.histories:
+        return f"not checked: no command that was made up came to an event ({folds.commands} were tried; see the notes)"
     seeds = f", under hash seeds {' and '.join(map(str, folds.hash_seeds))}" if folds.hash_seeds else ""
     return f"{made}: the same states when folded again, restored{seeds}; no handler changed one"
 

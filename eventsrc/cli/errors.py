@@ -52,7 +52,7 @@ def exit_code_of(error: Exception) -> int:
 
 def show_error(error: Exception, *, debug: bool) -> None:
     """On stderr: the sentence with its next step, and where it is explained; with `debug`, where it was raised."""
-    code = code_of(error)
+    code = code_of(InvalidSettings) if _refused_setting(error) is not None else code_of(error)
     if telling.logs_are_json():
         telling.logger.error("%s", error_text(error), extra={"code": code}, exc_info=error if debug else None)
         return

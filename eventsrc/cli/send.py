@@ -44,7 +44,7 @@ def send(
             "--file", metavar="FILE", help="JSON lines: aggregate, id, command, payload, idempotency_key; - is stdin."
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.0, metavar="SECONDS", help="How long to wait.")] = 10.0,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="How long to wait.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Send a command and wait for its outcome.

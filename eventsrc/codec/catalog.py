@@ -24,7 +24,7 @@ from eventsrc.codec.schema_files import SchemaFile, schema_file
 from eventsrc.codec.state_check import compile_state_check
 from eventsrc.codec.writer import Shape as WriterShape
 from eventsrc.codec.writer import compile_writer
-from eventsrc.errors import DecodingError, EncodingError, InvalidSchema, NotThisKind, UnknownSchema
+from eventsrc.errors import ClassChanged, DecodingError, EncodingError, InvalidSchema, NotThisKind, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.message import MessageKind, MessageType
 from eventsrc.model.names import avro_namespace, commands_topic, events_topic, replies_topic
@@ -254,7 +254,7 @@ class Catalog:
                 raise NotThisKind(f"{file.node.name} ({file.kind}) where {wanted} was expected")
             message = self._message_for(aggregate, file)
             if message is None:
-                raise DecodingError(f"no class of {aggregate.cls.__name__} reads {file.node.name} any more")
+                raise ClassChanged(f"no class of {aggregate.cls.__name__} reads {file.node.name} any more")
             reader = readers[prefix] = self._compile(message, file, shape, len(prefix))
         return reader
 
@@ -264,7 +264,7 @@ class Catalog:
         try:
             plan = build(record, message.file.node, file.node)
         except Unresolvable as error:
-            raise DecodingError(f"{file.relative_path} cannot be read as {message.message.name}: {error}") from error
+            raise ClassChanged(f"{file.relative_path} cannot be read as {message.message.name}: {error}") from error
         if plan.steps[0].target != 0:
             raise DecodingError(f"{file.relative_path}: its first field is not meta")
         return compile_reader(file.node.name, plan, shape, start)

@@ -23,7 +23,7 @@ from eventsrc.codes import HaltCode
 from eventsrc.engine.memory import remember
 from eventsrc.engine.records import ConsumedRecord
 from eventsrc.engine.states import States
-from eventsrc.errors import DecodingError, InvalidSchema, LogInconsistent, UnknownSchema
+from eventsrc.errors import ClassChanged, DecodingError, InvalidSchema, LogInconsistent, UnknownSchema
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.recorded import EventMeta, Recorded
@@ -349,6 +349,12 @@ class PartitionFold:
             return read(value)
         except InvalidSchema as damaged:  # a file on its way here, or edited: no verdict on the log
             raise UnknownSchema(parse_prefix(value), str(damaged)) from damaged
+        except ClassChanged as changed:
+            raise LogInconsistent(
+                f"the event at offset {offset} ({self._name(identity)} sequence {sequence}) is sound, and its class takes it no "
+                f"more: {changed}. Mend the class (eventsrc check names the way: a default, or the old name as an alias)",
+                HaltCode.EVENT_CLASS_CHANGED,
+            ) from changed
         except DecodingError as unreadable:
             raise LogInconsistent(
                 f"the event at offset {offset} ({self._name(identity)} sequence {sequence}) cannot be read: {unreadable}",

@@ -50,9 +50,13 @@ def random_command_id() -> bytes:
 
 def command_id_for(pipeline: str, aggregate: str, aggregate_id: str, idempotency_key: str) -> bytes:
     """The same 16 bytes for the same idempotency key, in every client. `aggregate` is the kebab-case name.
-    Raises `InvalidCommand` for a key that is no text."""
+    Raises `InvalidCommand` for a key that is no text, or empty: a variable that was not set."""
     if not isinstance(idempotency_key, str):
         raise InvalidCommand(f"an idempotency key is a str, not {type(idempotency_key).__name__}: {idempotency_key!r}")
+    if not idempotency_key:
+        raise InvalidCommand(
+            "the idempotency key is empty: every command that has it would be taken for one and the same"
+        )
     try:
         idempotency_key.encode()
     except UnicodeEncodeError as error:

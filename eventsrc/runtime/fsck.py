@@ -44,6 +44,8 @@ _LOOKS = 4
 _LOOK_AGAIN_S = 0.5
 
 _MENDS = {
+    "takes it no more": "The log is sound, the code is not: mend the class until eventsrc check has nothing to say, and restart "
+    "the worker; change nothing in the topic",
     "@apply method": "The log is sound, the code is not: mend that method, or run the version that wrote the event",
     "does not fold: run the version": "The log is sound, the code is older: run the version that wrote it",
 }

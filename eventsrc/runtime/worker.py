@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ logger = logging.getLogger("eventsrc.worker")
 
 EXIT_DRAINED = 0
 
+CLASSES_CHECKED_AFTER_S = 5.0
 STRANGER_LOOKS = 3
 LOOK_AGAIN_S = 0.5
 
@@ -125,6 +127,20 @@ def _tune_interpreter() -> None:
     # The commit thread needs the interpreter a dozen times per transaction, for microseconds. At the default of 5 ms
     # it waited 60 ms for a loop that is deciding the next batch, and the transaction with it.
     sys.setswitchinterval(0.0002)
+
+
+def warn_of_classes(pipeline: Pipeline, schemas_dir: Path) -> None:
+    """In a thread, when what a restart waits for is behind: a partition that opens from a checkpoint does not meet the events
+    that its classes take no more, and would halt over them at some later recovery."""
+    from eventsrc.codec import compatibility
+
+    try:
+        problems = compatibility.check(pipeline, schemas_dir)
+    except (EventsrcError, OSError) as failed:
+        logger.info("the schema files were not held against the classes: %s", failed)
+        return
+    for problem in problems:
+        logger.warning("a recovery that meets what this file is of will halt; see eventsrc check: %s", problem)
 
 
 class _Worker:
@@ -225,6 +241,11 @@ class _Worker:
     def _driven(self, driver: Driver, watch: TopicWatch) -> int:
         """To its end, whatever that is; returns the exit code."""
         fenced: Fenced | None = None
+        checking = threading.Timer(
+            CLASSES_CHECKED_AFTER_S, warn_of_classes, (self._pipeline, self._settings.schemas_dir)
+        )
+        checking.daemon = True
+        checking.start()
         try:
             driver.run()
         except Fenced as exception:
@@ -233,6 +254,7 @@ class _Worker:
             self._record.close()  # no command is to blame
             raise self._missing_rights(denied) from denied
         finally:
+            checking.cancel()
             self._stopped.set()
             watch.close()
             driver.close()

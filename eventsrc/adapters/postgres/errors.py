@@ -32,6 +32,8 @@ def unavailable(doing: str, error: psycopg.Error) -> WorkerError:
     """What to raise instead, with `doing` in the message ("claiming bank/account/3")."""
     reason = (error.diag.message_primary or str(error)).strip().partition("\n")[0] or type(error).__name__
     mend = next((mend for kinds, mend in _MENDS if isinstance(error, kinds)), None)
+    if mend is None and isinstance(error, psycopg.OperationalError) and error.sqlstate is None:  # no server has spoken
+        mend = "check that Postgres runs, and its address in DATABASE_URL"
     if is_damage(error):
         return SnapshotDamaged(f"{doing}: what is stored cannot be read: {reason}")
     return SnapshotsUnavailable(f"{doing}: {reason}" + (f"; {mend}" if mend else ""))

@@ -110,7 +110,10 @@ def test_tables_of_another_revision_are_refused(revision: str | None, message: s
             errors.ReadOnlySqlTransaction("ro"),
             "reading: ro; the address is a standby's, or the session is read-only: name the primary",
         ),
-        (psycopg.OperationalError(""), "reading: OperationalError"),
+        (
+            psycopg.OperationalError(""),
+            "reading: OperationalError; check that Postgres runs, and its address in DATABASE_URL",
+        ),
         (psycopg.InterfaceError("closed"), "reading: closed"),
     ],
 )

@@ -193,6 +193,7 @@ def test_a_setting_that_kafkas_library_refuses_is_a_usage_error(setting: str, sh
     done = eventsrc(shop, "show", "Order", "x", "-b", "127.0.0.1:1", "-X", setting)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: a Kafka setting is refused: ")
+    assert done.stderr.splitlines()[-1] == "see: docs/errors.md#invalid-settings"
     assert setting.partition("=")[0] in done.stderr
 
 

@@ -14,7 +14,15 @@ from eventsrc.codec.catalog import Catalog, flat, needs_decoded_copy
 from eventsrc.codec.framing import framing_prefix
 from eventsrc.codec.nodes import parse
 from eventsrc.codec.schema_files import SchemaFile, schema_file
-from eventsrc.errors import DecodingError, EncodingError, InvalidSchema, NotThisKind, SchemaIncompatible, UnknownSchema
+from eventsrc.errors import (
+    ClassChanged,
+    DecodingError,
+    EncodingError,
+    InvalidSchema,
+    NotThisKind,
+    SchemaIncompatible,
+    UnknownSchema,
+)
 from eventsrc.model.recorded import CommandMeta, EventMeta
 from eventsrc.model.types import DecimalScaled, Field, FieldType, ListOf, Primitive, RecordType, TupleOf, UnionOf
 from tests.unit.codec.app import ACCOUNT, VAULT, Address, Channel, Close, Closed, Deposit, Deposited, pipeline
@@ -236,8 +244,15 @@ def test_a_class_reads_what_was_written_under_its_alias(tmp_path: Path, catalog:
 def test_what_no_class_reads_any_more_is_named(tmp_path: Path, catalog: Catalog) -> None:
     gone = older(catalog, "Deposited", lambda schema: schema.update(name="Forgotten"))
     schema_files.export(tmp_path, [gone])
-    with pytest.raises(DecodingError, match=r"no class of SavingsAccount reads my_bank\.savings_account\.Forgotten"):
+    with pytest.raises(ClassChanged, match=r"no class of SavingsAccount reads my_bank\.savings_account\.Forgotten"):
         Catalog(pipeline, tmp_path).event_reader(ACCOUNT, framing_prefix(gone.fingerprint))
+
+
+def test_a_class_that_wants_what_was_not_written_is_named_with_the_field(tmp_path: Path, catalog: Catalog) -> None:
+    was = older(catalog, "Deposited", lambda schema: schema["fields"].pop(1))
+    schema_files.export(tmp_path, [was])
+    with pytest.raises(ClassChanged, match=r"cannot be read as Deposited: \w+: .* has no default"):
+        Catalog(pipeline, tmp_path).event_reader(ACCOUNT, framing_prefix(was.fingerprint))
 
 
 def test_export_writes_what_is_missing_under_the_contracts_names(tmp_path: Path, catalog: Catalog) -> None:

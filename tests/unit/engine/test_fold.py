@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eventsrc.codec import schema_files
+from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier, Pruned, write_barrier, write_pruned
+from eventsrc.codec.framing import framing_prefix
 from eventsrc.codec.keys import barrier_key, event_key, pruned_key
+from eventsrc.codec.schema_files import schema_file
+from eventsrc.codes import HaltCode
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.memory import entries
 from eventsrc.engine.notes import Claim, Note, TopicIds
@@ -28,6 +34,7 @@ from tests.unit.engine.shop import (
     catalog,
     command_id,
     event_value,
+    pipeline,
 )
 
 UNKNOWN = b"\xc3\x01" + b"\x07" * 8 + b"body"
@@ -237,6 +244,22 @@ def test_a_key_that_is_no_events_is_another_programs(key: bytes | None) -> None:
 def test_an_event_that_cannot_be_read_is_named(value: bytes) -> None:
     said = verdict(Record(1, event_key(b"alice", 1, 0), value))
     assert 'the event at offset 1 (account "alice" sequence 1) cannot be read' in said
+
+
+def test_an_event_that_its_class_takes_no_more_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    """Who is told to restore the topic would remove a good event; who has to act is the author of the class."""
+    now = next(file for file in catalog.schemas() if (file.folder, file.name) == ("shop/account", "Deposited"))
+    fields = [each for each in now.schema["fields"] if each["name"] != "amount"]
+    was = schema_file(now.folder, "Deposited", {**now.schema, "fields": fields})
+    schema_files.export(tmp_path, [was])
+    fold = PartitionFold(ACCOUNT, Catalog(pipeline, tmp_path))
+    fold.feed(0, barrier(0).key(), barrier(0).value(), 0)
+    value = framing_prefix(was.fingerprint) + event_value(Deposited(1), "c")[10:]
+    with pytest.raises(
+        LogInconsistent, match=r"sequence 1\) is sound, and its class takes it no more: .*amount"
+    ) as halt:
+        fold.feed(1, event_key(b"alice", 1, 0), value, 0)
+    assert halt.value.code == HaltCode.EVENT_CLASS_CHANGED
 
 
 def test_an_event_of_another_aggregate_cannot_be_read() -> None:

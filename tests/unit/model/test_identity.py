@@ -52,7 +52,7 @@ def test_random_command_ids_differ() -> None:
     assert first != second
 
 
-@pytest.mark.parametrize("key", [5, b"order-7", "\ud800"])
-def test_an_idempotency_key_is_text(key: Any) -> None:
+@pytest.mark.parametrize("key", [5, b"order-7", "\ud800", ""])
+def test_an_idempotency_key_is_text_and_not_empty(key: Any) -> None:
     with pytest.raises(InvalidCommand, match="idempotency key"):
         identity.command_id_for("bank", "account", "alice", key)
