@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import pass_through
 from benchmarks.load import Load
 from benchmarks.machine import OUTSIDE_CORE, end, run_module, running, start
 from benchmarks.snapshots import PRODUCTION
@@ -124,6 +125,6 @@ class LedgerSystem:
 
     def passing_through(self, batch: int = 1000, pause_ms: int = 3) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """In the place of a worker: commands are written to the events topic as they are."""
-        topics = [self.commands_topic, self.events_topic, f"raw-{self.name}"]
-        command = [sys.executable, "-m", "benchmarks.pass_through", self.place.bootstrap_servers, *topics]
-        return running([*command, str(batch), str(pause_ms)], _without_services())
+        topics = (self.commands_topic, self.events_topic)
+        command = pass_through.command(self.place.bootstrap_servers, *topics, f"raw-{self.name}", batch, pause_ms)
+        return running(command, _without_services())

@@ -10,6 +10,12 @@ import time
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 
+def command(bootstrap_servers: str, source: str, target: str, group: str, batch: int, pause_ms: int = 0) -> list[str]:
+    """Of a process that runs it."""
+    words = [bootstrap_servers, source, target, group, str(batch), str(pause_ms)]
+    return [sys.executable, "-m", "benchmarks.pass_through", *words]
+
+
 def main(bootstrap_servers: str, source: str, target: str, group: str, batch: int, pause_ms: int = 0) -> None:
     """Runs until it is ended."""
     common: dict[str, str | int] = {

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks import results
+from benchmarks import pass_through, results
 from benchmarks.ledger_system import PARTITIONS, LedgerSystem, Place, place
 from benchmarks.load import Load, Monitor, produce
 from benchmarks.machine import OUTSIDE_CORE, load_average, pin, running, usage
@@ -66,16 +65,7 @@ def _pass_through(bootstrap_servers: str, load: Load, batch: int) -> Measured:
     for future in admin.create_topics([NewTopic(f"{name}.{side}", PARTITIONS, 1) for side in ("in", "out")]).values():
         future.result()
     produce(bootstrap_servers, f"{name}.in", PARTITIONS, load)
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.pass_through",
-        bootstrap_servers,
-        f"{name}.in",
-        f"{name}.out",
-        name,
-        str(batch),
-    ]
+    command = pass_through.command(bootstrap_servers, f"{name}.in", f"{name}.out", name, batch)
     return _measure("raw pass-through", command, dict(os.environ), bootstrap_servers, f"{name}.out", load.commands)
 
 

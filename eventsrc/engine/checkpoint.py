@@ -290,7 +290,7 @@ class Checkpoints:
             lineage.newest,
             lineage.head,
             lineage.claimed,
-            gathering.of_all or len(entries) >= now.aggregates,
+            gathering.of_all,
         )
 
     def _anchor(self, aggregate: AggregateType, at: Committed) -> tuple[Anchor, int | None]:

@@ -8,6 +8,7 @@ the batch goes on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,12 +116,13 @@ class SectionDecider:
         max_event_bytes, max_command_bytes = limits.max_event_bytes, limits.max_command_bytes
         term, keep, isolated = b"#%d" % partition.term, compiled.type.deduplicate, surroundings.isolated
         full = keep * ENTRY_BYTES
-        room_bytes = limits.output_bytes - batch.output_bytes
+        # a command that was begun is brought to its end, however full or late the batch is by then
+        room_bytes = limits.output_bytes - batch.output_bytes if attempt == 1 else math.inf
         time, until_purity_check = self._time, self._until_purity_check
         size = done = applied = last = 0
         for record in records:
-            if attempt == 1 and (size >= room_bytes or clock_s() > deadline_s) and batch.commands + done:
-                break  # whatever the limits are, a batch takes one command; and one that was begun is brought to its end
+            if (size >= room_bytes or clock_s() > deadline_s) and batch.commands + done:
+                break  # whatever the limits are, a batch takes one command
             offset, key, value = record.offset() or 0, record.key(), record.value()
             before: PreImage = ()
             mark, mark_size = len(output), size
@@ -233,7 +235,7 @@ class SectionDecider:
                 # From the bytes: the failed attempt may have changed the command. Outside the handling of its failure,
                 # or each attempt's traceback would hold all those before it.
                 self._time, self._until_purity_check = time, until_purity_check
-                if not self._decide_all((record,), clock_s, deadline_s, attempt + 1):
+                if not self._decide_all((record,), clock_s, math.inf, attempt + 1):
                     raise AssertionError("a command was neither decided nor set aside")
                 time, until_purity_check = self._time, self._until_purity_check
                 room_bytes = limits.output_bytes - batch.output_bytes  # what the attempt made is in the batch already

@@ -34,7 +34,7 @@ class Committed:
 
 
 class Stage(enum.Enum):
-    """See the diagram above."""
+    """See the diagram in `engine.checkpoint`."""
 
     GATHERING = "gathering"
     SETTLING = "waiting for a commit"

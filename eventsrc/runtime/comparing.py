@@ -159,7 +159,7 @@ class _Partition:
         return sorted(held, key=lambda one: one.stored.checkpoint.position)
 
     def _damaged(self, checkpoint: uuid.UUID, reason: str, instead_of: str) -> None:
-        found = self._difference(checkpoint, None, None, None, reason, instead_of).difference
+        found = Difference(self._aggregate.name, self._number, None, None, None, reason, instead_of, checkpoint)
         self._comparison.damaged.append(found)
 
     def _block(self, segment: Segment) -> Block:

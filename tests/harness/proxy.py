@@ -230,10 +230,8 @@ class Proxy:
             rule.release()
 
     def stop(self) -> None:
+        """What is held goes nowhere any more."""
         self._stopping = True
-        self.clear()
-        for way in self._open.values():
-            way.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -241,6 +239,9 @@ class Proxy:
         live = self._live()
         for connection in live:
             connection.cut()
+        self.clear()
+        for way in self._open.values():
+            way.set()
         for connection in live:
             connection.join()
 

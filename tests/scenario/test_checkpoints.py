@@ -191,18 +191,9 @@ def test_an_aggregate_that_appears_meanwhile_is_the_next_one_s_and_keeps_no_olde
     storing: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where ids are new all the time, each base would stand behind the one before it."""
+    stored_one(storing)
     monkeypatch.setattr(checkpoint, "SLICE_STATES", 2)
     storing.play("""
-        commands account/0 0:deposit5 1:b.deposit6
-        -> commit account/0 0..2 @1#0 @1#0 by m1
-        committed account/0=2
-        -> answer ok@1 ok@1
-        request account/0
-        tick 1
-        turn
-        turn
-        -> write account/0 #1 position 3 seen 3 commands 2: b@1 id@1 all
-        written account/0 #1
         commands account/0 2:deposit1 3:b.deposit1
         -> commit account/0 2..4 @2#0 @2#0 by m1
         committed account/0=4

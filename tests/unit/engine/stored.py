@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from zlib import crc32
 
 from eventsrc.codec.blocks import Block, StoredRuns, build_blocks, entry
 from eventsrc.engine.notes import TopicIds
@@ -22,7 +21,7 @@ TAKEN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 def anchor_of(record: Record, time: int = 1) -> Anchor:
     """Of a record as it lies in the log."""
     key, value = record.of_key or b"", record.of_value or b""
-    return Anchor(Offset(record.at), key, crc32(value, crc32(key)), time)
+    return Anchor.of(Offset(record.at), key, value, time)
 
 
 def some_anchor(offset: int) -> Anchor:
