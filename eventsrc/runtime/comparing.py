@@ -174,17 +174,22 @@ class _Partition:
         return any(each.id == checkpoint for each in kept)
 
     def _expect(self, stored: StoredCheckpoint) -> None:
-        """Notes what each state of its segments must be at its sequence."""
-        self._comparison.checkpoints += 1
+        """Notes what each state of its segments must be at its sequence; of a segment with a state that cannot be read, nothing,
+        so that every checkpoint that names it is found damaged."""
         for segment in (each for run in stored.runs for each in run):
             if segment.id in self._segment_of:
                 continue
+            states = [(key, *self._hashed(key, encoded)) for key, encoded in self._blocks[segment.id]]
             self._segment_of[segment.id] = stored.id
-            for key, encoded in self._blocks[segment.id]:
-                self._comparison.states += 1
-                sequence, memory, _ = split_entry(encoded)
-                hashed = _hash(self._write(self._instance(key, encoded)), memory)
+            self._comparison.states += len(states)
+            for key, sequence, hashed in states:
                 self._expected[key].setdefault(sequence, []).append((hashed, segment.id))
+        self._comparison.checkpoints += 1
+
+    def _hashed(self, key: bytes, encoded: bytes) -> tuple[int, bytes]:
+        """Its sequence, and a hash of it."""
+        sequence, memory, _ = split_entry(encoded)
+        return sequence, _hash(self._write(self._instance(key, encoded)), memory)
 
     def _follow(self, reader: LogReader, place: TopicPlace, held: list[_Held]) -> None:
         bounds = reader.bounds(place)
