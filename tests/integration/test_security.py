@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from eventsrc import Client, CommandFailed, NotAuthorized, Unreachable
+from eventsrc.adapters.kafka.command_producer import CommandProducer, NotDelivered
 from eventsrc.adapters.kafka.config import client_config
 from eventsrc.adapters.kafka.events_reader import EventsReader, events_reader_config
 from eventsrc.adapters.kafka.rights import Right, Role, rights_of
@@ -265,7 +266,37 @@ def test_reading_needs_no_right_to_write(stage: Stage) -> None:
         assert done.returncode == 0, (words, done.stdout, done.stderr)
     refused = stage.run("send", "account", "alice", "Deposit", '{"amount": 1}', kafka=kafka)
     assert refused.returncode == 1
-    assert f"Read on topic {stage.name}.replies" in refused.stderr  # what it needs first
+    # Kafka refuses the fetch of answers and the producer, in either order
+    lacked = (f"Read on topic {stage.name}.replies", f"Write on topic {stage.name}.account.commands")
+    assert any(right in refused.stderr for right in lacked), refused.stderr
+
+
+def _not_reported(failure: NotDelivered) -> None:
+    raise AssertionError(f"nothing was sent: {failure}")
+
+
+def test_a_producer_that_is_refused_before_it_sends_says_so_and_closes(stage: Stage) -> None:
+    topic, kafka = f"{stage.name}.account.commands", stage.user("reader")
+    producer = CommandProducer(stage.broker.bootstrap_servers, kafka, _not_reported)
+    producer.partition_count(topic)
+    refusals: list[NotAuthorized] = []
+
+    def told() -> bool:
+        try:
+            producer.poll()
+        except NotAuthorized as refusal:
+            refusals.append(refusal)
+        return bool(refusals)
+
+    wait_until(told, 20, "the producer to be refused")
+    assert f"Write on topic {topic}" in str(refusals[0])
+    with pytest.raises((NotAuthorized, Unreachable)):
+        producer.produce(topic, 0, b"alice", b"never sent")
+    producer.close()
+    unasked = CommandProducer(stage.broker.bootstrap_servers, kafka, _not_reported)
+    unasked.partition_count(topic)
+    time.sleep(1.0)  # refused by now, and nobody asked
+    unasked.close()
 
 
 @each_of("reader")

@@ -61,6 +61,7 @@ class CommandProducer:
         )
 
     def partition_count(self, topic: str) -> int:
+        self._topic = topic
         return partition_count(self._producer, topic, self._bootstrap_servers, self._kafka)
 
     def produce(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
@@ -72,31 +73,31 @@ class CommandProducer:
                 self._producer.produce(topic, value, key, partition, on_delivery=self._on_report)
                 return
             except BufferError:
-                self._producer.poll(_QUEUE_FULL_WAIT_S)
+                self.poll(_QUEUE_FULL_WAIT_S)
             except KafkaException as error:
                 if is_refused(error.args[0]):
                     raise self._refusal(error.args[0], topic) from error
                 raise Unreachable(f"the command was not sent: {error.args[0].str()}") from error
 
-    def poll(self) -> None:
+    def poll(self, timeout_s: float = 0.0) -> None:
         """Raises NotAuthorized where this user may write nothing at all: then nothing was sent."""
         try:
-            self._producer.poll(0)
+            self._producer.poll(timeout_s)
         except (KafkaException, SystemError) as failure:
-            # The library raises a fatal error in place of its reports, which may fail for it in turn.
-            error = failure if isinstance(failure, KafkaException) else failure.__cause__
-            if isinstance(error, KafkaException) and is_refused(error.args[0]):
-                raise self._refusal(error.args[0], self._topic) from failure
+            error = _fatal_in(failure)
+            if error is not None and is_refused(error):
+                raise self._refusal(error, self._topic) from failure
             raise
 
-    def flush(self, timeout_s: float) -> int:
-        """Waits for acknowledgements; returns how many commands are still without."""
-        return int(self._producer.flush(timeout_s))
-
     def close(self) -> None:
-        """Drop what is not acknowledged, reporting each as uncertain."""
+        """Drop what is not acknowledged, reporting each as uncertain. A producer that was refused meanwhile has nothing
+        left to report: `poll` or `produce` told the caller, or nothing was asked of it."""
         self._producer.purge()
-        self._producer.flush(1.0)
+        try:
+            self._producer.flush(1.0)
+        except (KafkaException, SystemError) as failure:
+            if _fatal_in(failure) is None:
+                raise
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -107,3 +108,9 @@ class CommandProducer:
     def _refusal(self, error: KafkaError, topic: str) -> NotAuthorized:
         """Without any right to write, Kafka refuses the producer itself, and speaks of the cluster."""
         return not_authorized(self._kafka, [Right("Write", "topic", topic, "commands are sent")], error.str())
+
+
+def _fatal_in(failure: Exception) -> KafkaError | None:
+    """The library raises a fatal error in place of its reports, which may fail for it in turn."""
+    error = failure if isinstance(failure, KafkaException) else failure.__cause__
+    return error.args[0] if isinstance(error, KafkaException) else None
