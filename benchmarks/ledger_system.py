@@ -17,7 +17,10 @@ from benchmarks import pass_through
 from benchmarks.load import Load
 from benchmarks.machine import OUTSIDE_CORE, end, run_module, running, start
 from benchmarks.snapshots import PRODUCTION
+from eventsrc.localstack.distribution import prepare
+from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.postgres import PostgresServer
+from eventsrc.localstack.provision import cache_directory
 from eventsrc.localstack.stack import LocalStack
 
 PARTITIONS = 8
@@ -54,6 +57,24 @@ def place(*, with_database: bool = True) -> Iterator[Place]:
             server.stop()
             server.wipe()
             stack.stop()
+
+
+@contextmanager
+def optimising_kafka() -> Iterator[tuple[Place, int]]:
+    """A Kafka whose JVM optimises what runs often, as in production, where the local stack's compiles fast and once; and its
+    process id. It takes a minute under load to be what it will be. No database."""
+    with tempfile.TemporaryDirectory(prefix="eventsrc-bench-") as name:
+        directory = Path(name)
+        distribution = prepare(cache_directory(directory), print, None)
+        flags = (*distribution.start_flags(), "-XX:TieredStopAtLevel=4", "-Xmx3g", "-Xmn2g")
+        broker = KafkaBroker(directory / "kafka", distribution, jvm_flags=flags)
+        try:
+            broker.start()
+            if broker.process is None:
+                raise RuntimeError("the Kafka of this benchmark did not start")
+            yield Place(directory, broker.bootstrap_servers, ""), broker.process.pid
+        finally:
+            broker.stop()
 
 
 def _without_services() -> dict[str, str]:

@@ -36,6 +36,12 @@ def pin(core: int, pid: int = 0) -> None:
         os.sched_setaffinity(pid, {core})
 
 
+def pin_threads(core: int, pid: int) -> None:
+    """As `pin`, and what has started by now too: every thread of that process."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        pin(core, int(thread.name))
+
+
 def usage(pid: int) -> Usage:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])
