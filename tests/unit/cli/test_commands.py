@@ -214,6 +214,12 @@ def test_usage_errors_exit_2(words: list[str], shop: Path, monkeypatch: pytest.M
     assert run(words) == 2
 
 
+def test_a_word_too_many_in_front_is_told_as_what_it_stands_for(shop: Path) -> None:
+    done = eventsrc(shop, "send", "shop", "Order", "x", "Pay")  # no application: it has no colon
+    assert done.returncode == 2
+    assert "has no aggregate shop: it has Order" in done.stderr
+
+
 def test_without_an_address_the_next_step_is_named(shop: Path) -> None:
     for words in (("show", "Order", "x"), ("send", "Order", "x", "Pay"), ("run",), ("topics", "create"), ("tail",)):
         done = eventsrc(shop, *words)
