@@ -85,6 +85,7 @@ class Checkpoints:
             fold.highest_source,
             fold.events,
             fold.aggregates,
+            fold.last_time,
         )
         dirty = None if loaded is None else fold.states.touched()
         due_s = now_s + self.cadence.interval_s
@@ -300,7 +301,7 @@ class Checkpoints:
             control = self.catalog.control_reader(prefix_of(at.value))(at.value)
             if not isinstance(control, Barrier):
                 raise AssertionError(f"a {type(control).__name__} was written as a batch's last record")
-            time = control.time
+            time = max(control.time, at.last_time)
         else:
             meta, _ = self.catalog.event_reader(aggregate, prefix_of(at.value))(at.value)
             time, source = meta.time, meta.source_offset

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.adapters.kafka.log_reader import LogReader, TopicPlace
 from eventsrc.codec.blocks import Block, StoredRuns, entry_sequence, split_entry
 from eventsrc.codec.catalog import Catalog
@@ -128,21 +130,29 @@ class _Partition:
         self._expected: dict[bytes, dict[int, list[tuple[bytes, uuid.UUID]]]] = defaultdict(dict)
 
     def compare(self, reader: LogReader, topic: str) -> None:
+        place = TopicPlace(topic, self._number)
+        kept = self._store.checkpoints(PartitionKey(self._aggregate.name, self._number))
+        bounds = reader.bounds(place)  # after them: what they have seen is committed
         try:
-            held = self._load()
+            held = self._load(kept, bounds.stable_end)
             if held:
-                self._follow(reader, TopicPlace(topic, self._number), held)
+                self._follow(reader, place, bounds, held)
         except _Found as found:
             self._comparison.difference = found.difference
 
-    def _load(self) -> list[_Held]:
-        """By position, those that can be read."""
+    def _load(self, kept: Sequence[StoredCheckpoint | DamagedCheckpoint], stable_end: int) -> list[_Held]:
+        """By position, those that can be read, and whose events can."""
         held = []
-        for each in self._store.checkpoints(PartitionKey(self._aggregate.name, self._number)):
+        for each in kept:
             if isinstance(each, DamagedCheckpoint):
                 self._damaged(each.id, each.reason, "its row as it was written")
                 continue
             reason = refusal(each.checkpoint, self._topics, folded_by(self._catalog, self._aggregate))
+            if reason is None and each.checkpoint.seen.offset >= stable_end:
+                reason = (
+                    f"it has seen events up to offset {each.checkpoint.seen.offset}, and an open transaction lets nobody read "
+                    f"them from offset {stable_end} on; compare again once it has ended (kafka-transactions.sh find-hanging)"
+                )
             if reason is not None:
                 self._comparison.skipped.append(
                     f"{self._aggregate.name}/{self._number}: checkpoint {each.id}: {reason}"
@@ -191,8 +201,7 @@ class _Partition:
         sequence, memory, _ = split_entry(encoded)
         return sequence, _hash(self._write(self._instance(key, encoded)), memory)
 
-    def _follow(self, reader: LogReader, place: TopicPlace, held: list[_Held]) -> None:
-        bounds = reader.bounds(place)
+    def _follow(self, reader: LogReader, place: TopicPlace, bounds: Bounds, held: list[_Held]) -> None:
         reader.start(place, bounds.start, bounds.stable_end)
         fold = PartitionFold(self._aggregate, self._catalog)
         waiting = iter([*held, None])

@@ -15,7 +15,6 @@ from eventsrc.adapters.kafka.decided_ends import WAIT_S, DecidedEnds, decided_en
 from eventsrc.adapters.kafka.group_offsets import GroupOffsetsReader, PartitionOffsets
 from eventsrc.adapters.kafka.log_reader import LogReader, TopicPlace
 from eventsrc.adapters.kafka.topics import ObservedTopic, PlannedTopic, observe_topics, planned_topics
-from eventsrc.codec.catalog import Catalog
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import PartitionKey
@@ -26,6 +25,7 @@ from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Position
 from eventsrc.model.snapshot import StoredCheckpoint
 from eventsrc.ports import SnapshotStore
+from eventsrc.runtime.catalogs import open_catalog
 from eventsrc.runtime.checkpoint_care import Kept, Verdict, kept_of, verify
 from eventsrc.runtime.checkpoint_soundness import AnchorCheck, checkpoint_findings, damage_finding
 from eventsrc.runtime.findings import Finding, Typed
@@ -92,7 +92,7 @@ class _Check:
     def __init__(self, pipeline: Pipeline, settings: Settings, typed: Typed, progress: Progress | None) -> None:
         self._pipeline, self._settings, self._typed = pipeline, settings, typed
         self._progress = progress
-        self._catalog = Catalog(pipeline, settings.schemas_dir)
+        self._catalog = open_catalog(pipeline, settings)
         self._checked = Checked()
 
     def run(self, keys: Sequence[PartitionKey], whole: bool) -> Checked:

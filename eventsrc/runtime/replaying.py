@@ -25,7 +25,7 @@ from eventsrc.engine.fold import PartitionFold
 from eventsrc.errors import EncodingError, InvalidMoment, LogInconsistent
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.identity import check_aggregate_id
-from eventsrc.model.moments import END, AtSequence, AtTime, Moment, Place
+from eventsrc.model.moments import END, START, AtSequence, AtTime, Moment, Place
 from eventsrc.model.names import events_topic
 from eventsrc.model.pipeline import Pipeline
 from eventsrc.model.position import Position
@@ -253,7 +253,7 @@ class _Replay:
         """Reads each up to its cut."""
         left = {each.topic_place: each for each in partitions}
         for each in partitions:
-            if each.cut.bound.position == 0:
+            if each.cut.bound.position == 0 and self._until == START:  # otherwise the first event's time is asked for
                 each.position, each.done = Position(0), True
             elif each.resume_at < each.bounds.stable_end:
                 self._reader.start(each.topic_place, each.resume_at, each.bounds.stable_end)

@@ -220,8 +220,9 @@ class CheckpointWriting:
             return
         self._collected_s[key] = now_s
         listed = self._store.listed(key)
-        # by the clock that took them: this machine's may be months off
-        now = max((each.taken_at for each in listed), default=self.now())
+        # By the clock that took them, as it was at the one just committed: this machine's may be months off, and one row of
+        # the future would make all others too old to keep.
+        now = next((each.taken_at for each in listed if each.id == newest.id), self.now())
         keep = kept(listed, now) | {newest.id}
         self._store.collect(key, newest.checkpoint.term, keep)
 

@@ -144,7 +144,7 @@ def test_everything_is_written_with_ids_and_read_back(stage: Stage) -> None:
     for words, seen in (
         (["show", "account", "alice"], '"balance": 5'), (["log", "account", "alice"], "Deposited"),
         (["tail", "--commands", "--since", "-10m", "--no-follow"], "Poison"), (["replay", "--until", "end"], "digest"),
-        (["replay", "--until", "end", "--compare"], ""),
+        (["replay", "--until", "end", "--compare"], ""), (["fsck"], '"sound": true'),
     ):  # fmt: skip
         done = stage.run(*words, "--json", environment=stage.with_registry)
         assert done.returncode == 0, (words, done.stdout, done.stderr)

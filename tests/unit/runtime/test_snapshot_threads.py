@@ -396,6 +396,18 @@ def test_old_checkpoints_are_thinned_and_their_segments_go_with_them(bench: Benc
     assert set(bench.database.segments) == named
 
 
+def test_one_row_of_the_future_makes_no_other_too_old_to_keep(bench: Bench) -> None:
+    now, bench.now = bench.now, bench.now + timedelta(days=5000)
+    stored = bench.write(2, states=accounts(3))
+    bench.now = now
+    bench.use(MemorySnapshots(bench.database))
+    for position in range(3, 9):
+        bench.now += timedelta(minutes=2)
+        stored = bench.write(position, states=accounts(3, position), head=stored.id)
+    kept = [each.checkpoint.position for each in bench.store.checkpoints(KEY) if isinstance(each, StoredCheckpoint)]
+    assert sorted(kept) == list(range(2, 9))
+
+
 def test_thinning_waits_a_minute(bench: Bench) -> None:
     collected: list[Collection[uuid.UUID]] = []
 

@@ -136,6 +136,20 @@ def test_a_new_life_knows_what_the_one_before_did(
     assert (positions[PartitionKey("case", memory.partition_of("a"))] > 0) == from_checkpoint
 
 
+def test_time_goes_on_over_owners_whose_clocks_are_behind(memory: MemoryPipeline) -> None:
+    began = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+    memory.at(began + timedelta(seconds=100))
+    memory.send(Case, "a", Tag(["x"]))
+    memory.at(began)
+    memory.restart()
+    memory.checkpoint()  # its last record is a barrier, with the time of a clock that is behind
+    memory.restart()
+    memory.at(began + timedelta(seconds=1))
+    memory.send(Case, "a", Tag(["y"]))
+    one, other = (each.time for each in memory.history(Case, "a"))
+    assert one < other
+
+
 def test_a_killed_pipeline_answers_nobody_until_it_is_started(memory: MemoryPipeline) -> None:
     memory.send(Case, "a", Tag(["x"]))
     memory.kill()
