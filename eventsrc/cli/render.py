@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def to_json(value: Any) -> Any:
     """What `json.dumps` takes. Decimal as text, datetime as RFC 3339 in UTC, bytes as base64, UUID as text, Enum by
-    value, timedelta as an ISO 8601 duration, sets as sorted lists, nested classes as objects."""
+    value (by name where that has no form), timedelta as an ISO 8601 duration, sets as sorted lists, nested classes as objects."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
-        return to_json(value.value)
+        return _enum_to_json(value)
     if isinstance(value, str | int):
         return value
     if isinstance(value, float):
@@ -37,6 +37,13 @@ def to_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return _scalar(value)
+
+
+def _enum_to_json(value: enum.Enum) -> Any:
+    try:
+        return to_json(value.value)
+    except TypeError:
+        return value.name  # as its schema has it
 
 
 def _scalar(value: Any) -> str:
@@ -84,12 +91,19 @@ def rfc3339(moment: datetime) -> str:
 
 def local_time(moment: datetime) -> str:
     """In the local zone, with its offset, to the millisecond."""
-    return moment.astimezone().isoformat(sep=" ", timespec="milliseconds")
+    return _in_local_zone(moment).isoformat(sep=" ", timespec="milliseconds")
 
 
 def exact_local_time(moment: datetime) -> str:
     """As `local_time`, to the microsecond: what is typed back names the same moment."""
-    return moment.astimezone().isoformat(sep=" ", timespec="microseconds")
+    return _in_local_zone(moment).isoformat(sep=" ", timespec="microseconds")
+
+
+def _in_local_zone(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except OverflowError:  # the first or the last day that there is: in the local zone it would be another
+        return moment
 
 
 def message_text(record: RecordType, instance: Any) -> str:

@@ -94,7 +94,7 @@ class Audit:
             "origin": self.origin._asdict(),
             "sent": None if self.sent is None else self.sent._asdict(),
         }
-        return json.dumps(said, ensure_ascii=False).encode()
+        return json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 @dataclass(slots=True)

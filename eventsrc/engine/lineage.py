@@ -21,8 +21,8 @@ ANEW_SHARE = 0.75
 @dataclass(slots=True)
 class Committed:
     """Where a partition stands, as of its last own transaction that committed. `offset`, `key`, `value`: of that one's last
-    record, our own barrier at first; the other fields as in `Checkpoint`. `last_time`: the latest hybrid time up to that barrier, which
-    itself has its writer's wall time: a clock may be behind the one that wrote the events before it."""
+    record, our own barrier at first; the other fields as in `Checkpoint`. `last_time`: the latest hybrid time up to that
+    barrier, which itself has its writer's wall time: that clock may be behind the one of the events before it."""
 
     offset: Offset
     key: bytes

@@ -100,6 +100,8 @@ class WorkerEngine:
     overlong_before: Mapping[CommandPlace, int] = field(default_factory=dict)
     """How often deciding a command has taken too long in earlier lives."""
     _refused_for_good: dict[PartitionKey, LogRefused] = field(default_factory=dict)
+    _to_claim_anew: set[PartitionKey] = field(default_factory=set)
+    """Partitions of the transaction in flight, which a takeover must not overtake."""
     _announcements: Announcements = field(default_factory=Announcements)
     checkpoints: Checkpoints = field(init=False)
     _pacing: Pacing = field(init=False)
@@ -347,7 +349,7 @@ class WorkerEngine:
             self._announcements.dead_letters(batch, at)
             if batch.answers:
                 effects.append(SendAnswers(batch.answers))
-        return effects + self._advance(at)
+        return effects + self._claim_anew(at) + self._advance(at)
 
     def _note_offset(self, section: Section, committed: TransactionCommitted) -> list[Effect]:
         """An offset that went back means another log under the same name."""
@@ -378,7 +380,7 @@ class WorkerEngine:
             ownership.on(PhaseEvent.BARRIER_ABORTED)
             effects.append(self._takeovers.restart(ownership, at))
         self._pacing.not_committed(at)
-        return effects + self._advance(at)
+        return effects + self._claim_anew(at) + self._advance(at)
 
     def _in_doubt(self, doubt: TransactionInDoubt, at: Instant) -> list[Effect]:
         """Nothing is guessed: every partition in it loses its memory and is taken over anew."""
@@ -397,18 +399,31 @@ class WorkerEngine:
             ownership.on(PhaseEvent.IN_DOUBT)
             self.checkpoints.left(ownership.key)
             effects += [Pause(ownership.key), self._takeovers.restart(ownership, at)]
+        self._to_claim_anew.clear()  # those are taken over
         self._pacing.not_committed(at)
         return effects
 
     def _claim_refused(self, key: PartitionKey, at: Instant) -> list[Effect]:
         """Of an open partition, because the snapshot store was away when it was taken over: another owner came after us, or
-        the log was truncated meanwhile. A new takeover shows which, and halts where it is the log."""
-        ownership = self.owned[key]
-        effects = self._drop_ahead()
-        ownership.since_s = at.monotonic_s
-        ownership.on(PhaseEvent.CLAIM_REFUSED)
+        the log was truncated meanwhile. A new takeover shows which, and halts where it is the log. It waits for our own
+        transaction: nothing fences that one, and the new barrier would commit the offset that it read before it."""
         self.checkpoints.left(key)
-        return [*effects, Pause(key), self._takeovers.restart(ownership, at)]
+        self._to_claim_anew.add(key)
+        in_flight = self.lane.current
+        return self._claim_anew(at) if in_flight is None or key not in in_flight.sections else []
+
+    def _claim_anew(self, at: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        for key in sorted(self._to_claim_anew):
+            ownership = self.owned.get(key)
+            if ownership is None or ownership.phase not in (Phase.OPEN, Phase.WAITING):
+                continue
+            effects += self._drop_ahead()
+            ownership.since_s = at.monotonic_s
+            ownership.on(PhaseEvent.CLAIM_REFUSED)
+            effects += [Pause(key), self._takeovers.restart(ownership, at)]
+        self._to_claim_anew.clear()
+        return effects
 
     def _concerned(self, batch: Batch) -> list[Ownership]:
         """The partitions it carries commands of, as far as they are still ours with the same memory."""

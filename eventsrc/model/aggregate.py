@@ -21,7 +21,8 @@ from eventsrc.model.message import MessageType, check_shape, scope_of
 from eventsrc.model.methods import read_methods
 from eventsrc.model.mistakes import Mistakes
 from eventsrc.model.slotted import slotted_dataclass
-from eventsrc.model.types import MISSING, RecordType
+from eventsrc.model.types import MISSING, Field, RecordType
+from eventsrc.model.values import as_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,22 @@ def declare_aggregate(
     )
 
 
+def _factory(field: Field) -> Callable[[], Any]:
+    factory = field.default_factory
+    if factory is None:
+        raise AssertionError(f"{field.name} has no default")
+    made = factory()
+    return factory if as_read(field.type, made) is made else lambda: as_read(field.type, factory())
+
+
 def _constructor(cls: type, record: RecordType) -> Callable[[bytes], Any]:
-    """One function that fills every slot: the fold makes an instance for each key it meets."""
+    """One function that fills every slot: the fold makes an instance for each key it meets. Defaults have the form in which they
+    come back from a checkpoint, or an @apply method could tell one from the other."""
     scope: dict[str, Any] = {"cls": cls, "make": object.__new__}
     lines = ["def new(key, cls=cls, make=make):", " self = make(cls)"]
     for number, field in enumerate(record.fields):
         made_new = field.default is MISSING
-        scope[f"default_{number}"] = field.default_factory if made_new else field.default
+        scope[f"default_{number}"] = _factory(field) if made_new else field.default
         lines.append(f" self.{field.name} = default_{number}{'()' if made_new else ''}")
     lines += [' self._eventsrc_key = key; self._eventsrc_sequence = 0; self._eventsrc_memory = b""', " return self"]
     exec("\n".join(lines), scope)  # of field names, which are checked identifiers, and our own text

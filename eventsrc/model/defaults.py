@@ -25,7 +25,7 @@ from eventsrc.model.types import (
     TupleOf,
     UnionOf,
 )
-from eventsrc.model.values import misfit
+from eventsrc.model.values import as_read, misfit
 
 Kind = Literal["command", "event", "aggregate"]
 
@@ -69,7 +69,9 @@ def read_default(written: WrittenField, kind: Kind, field_type: FieldType, mista
     elif factory is not None:
         if not _factory_fits(written, factory, field_type, mistakes):
             return None
-    elif not _default_fits(written, default, kind, field_type, mistakes):
+    elif _default_fits(written, default, kind, field_type, mistakes):
+        default = as_read(field_type, default)
+    else:
         return None
     bad_aliases = [alias for alias in aliases if not names.is_avro_name(alias)]
     if bad_aliases:

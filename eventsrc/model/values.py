@@ -1,9 +1,10 @@
-"""Whether a value is of a field type, exactly: it would come back from the log as it is."""
+"""Whether a value is of a field type, exactly: it would come back from the log equal to what it is; and in which form."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+import copy
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +37,41 @@ _CLASSES: dict[str, type] = {
     "timedelta": timedelta,
     "decimal-text": Decimal,
 }
+
+
+_EXACT = Context(prec=80)  # more than any decimal that fits has digits
+
+
+def as_read(field_type: FieldType, value: Any) -> Any:
+    """A value that fits, in the form in which it comes back from the log: a decimal with all its places, a time in UTC. Itself
+    where that is its form already."""
+    read: Any
+    match field_type:
+        case DecimalScaled(places):
+            read = Decimal(int(value.scaleb(places, _EXACT))).scaleb(-places, _EXACT)
+            return value if value.as_tuple() == read.as_tuple() else read
+        case Primitive("datetime"):
+            return value if value.tzinfo is UTC else value.astimezone(UTC)
+        case Primitive("time"):
+            return value.replace(fold=0) if value.fold else value
+        case UnionOf(members):
+            return next(as_read(member, value) for member in members if misfit(member, value) is None)
+        case TupleOf(items, variadic):
+            read = tuple(as_read(items[0 if variadic else place], one) for place, one in enumerate(value))
+            return value if all(one is other for one, other in zip(value, read, strict=True)) else read
+        case SetOf(item, _):
+            read = type(value)(as_read(item, one) for one in value)
+            return value if {*map(id, value)} == {*map(id, read)} else read
+        case RecordOf(record):
+            held = {field.name: getattr(value, field.name) for field in record.fields}
+            other = {field.name: as_read(field.type, held[field.name]) for field in record.fields}
+            changed = {name: one for name, one in other.items() if one is not held[name]}
+            read = copy.copy(value) if changed else value
+            for name, one in changed.items():
+                object.__setattr__(read, name, one)
+            return read
+        case _:
+            return value
 
 
 def misfit(field_type: FieldType, value: Any) -> str | None:

@@ -121,7 +121,8 @@ class CommandChannel:
             logger.warning("an answer that cannot be read was ignored: %s", error)
             return
         self._answered_any = True
-        waiting = self._waiting.take(reply.command_id)
+        took_effect = reply.status in ("ok", "duplicate")
+        waiting = self._waiting.take_answered(reply.command_id, took_effect=took_effect)
         if waiting is not None:  # None: it came too late, or it is for another client of this partition
             self._on_reply(waiting, reply)
 

@@ -95,8 +95,8 @@ class Client:
         dead-lettered; `IdempotencyConflict`; `OutcomeUnknown` when no answer came in time; `Unreachable` or
         `TopicsInvalid` where it certainly was not sent.
         """
-        channel = self._channel
-        if channel is not None and channel.serves(threading.current_thread()):
+        current, channel, duplicates = threading.current_thread(), self._channel, self._duplicates
+        if (channel is not None and channel.serves(current)) or (duplicates is not None and duplicates.serves(current)):
             raise EventsrcError("send waits for an answer, so it cannot be called in a future's callback: use submit")
         return self.submit(cls, id, command, idempotency_key=idempotency_key, timeout=timeout).result()
 
@@ -119,8 +119,10 @@ class Client:
             self._encode(route, command_id, None, command)  # a wrong command is told apart before Kafka is needed
             channel = self._connected(route.topic)
         value = self._encode(route, command_id, channel.reply_partition, command)
-        waiting = WaitingCommand(command_id, aggregate, key, time.monotonic() + timeout, timeout)
-        channel.send(waiting, route.topic, murmur2(key, self._pipeline.settings.partitions), value)
+        partition = murmur2(key, self._pipeline.settings.partitions)
+        repeatable = None if idempotency_key is None else command
+        waiting = WaitingCommand(command_id, aggregate, key, time.monotonic() + timeout, timeout, partition, repeatable)
+        channel.send(waiting, route.topic, partition, value)
         return waiting.future
 
     def get(self, cls: type[A], id: str, at: datetime | str | None = None) -> A | None:
@@ -262,8 +264,8 @@ class Client:
 
     def _remember(self, waiting: WaitingCommand, sequence: int) -> None:
         place = (waiting.aggregate.name, waiting.key)
-        known = self._sequences.pop(place, 0)
-        self._sequences[place] = max(sequence, known)
+        self._sequences[place] = max(sequence, self._sequences.get(place, 0))  # never missing in between: others look
+        self._sequences.move_to_end(place)
         if len(self._sequences) > _REMEMBERED_OUTCOMES:
             self._sequences.popitem(last=False)
 

@@ -39,10 +39,15 @@ class DuplicateReader:
     def read_back(self, waiting: WaitingCommand, outcome: Outcome) -> None:
         self._queue.put(_Duplicate(waiting, outcome))
 
+    def serves(self, thread: threading.Thread) -> bool:
+        """Whether this is the thread that ends the futures of duplicates: it must never wait for one."""
+        return thread is self._thread
+
     def close(self) -> None:
-        """Returns when everything queued before has ended."""
+        """Returns when everything queued before has ended; in the callback of one of these, at once."""
         self._queue.put(None)
-        self._thread.join()
+        if not self.serves(threading.current_thread()):
+            self._thread.join()
 
     def _serve(self) -> None:
         stopping = False

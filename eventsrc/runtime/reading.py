@@ -80,7 +80,7 @@ class AggregateReader:
         def complete() -> bool:
             return _sequence(fold, key) >= at_least
 
-        for recorded in self._records(fold, partition, complete, cut):
+        for _, recorded in self._records(fold, partition, complete, cut):
             yield Step(recorded, fold.live[key])
         last = _sequence(fold, key)
         if isinstance(at, AtSequence) and 0 < last < at.sequence:
@@ -97,19 +97,24 @@ class AggregateReader:
     def events_of_commands(
         self, aggregate: AggregateType, partition: int, wanted: Sequence[PastCommand]
     ) -> dict[bytes, tuple[Any, ...]]:
-        """The events that these commands of one partition made, by command id, in one pass over its log."""
+        """The events that these commands of one partition made, by command id, in one pass over its log: of one that was
+        forgotten and applied anew, those of the application with that sequence."""
         last = {each.key: max(other.sequence for other in wanted if other.key == each.key) for each in wanted}
         found: dict[bytes, list[Any]] = {each.command_id: [] for each in wanted}
+        asked = {each.command_id: each for each in wanted}
         only = wanted[0].key if len(last) == 1 else None
         fold = PartitionFold(aggregate, self._catalog, only)
 
         def complete() -> bool:
             return all(_sequence(fold, key) >= sequence for key, sequence in last.items())
 
-        for recorded in self._records(fold, partition, complete, None):
-            events = found.get(recorded.meta.command_id)
-            if events is not None:
-                events.append(recorded.event)
+        for key, recorded in self._records(fold, partition, complete, None):
+            of = asked.get(recorded.meta.command_id)
+            if of is None or key != of.key or recorded.sequence > of.sequence:
+                continue
+            if recorded.meta.index == 0:
+                found[of.command_id].clear()
+            found[of.command_id].append(recorded.event)
         return {command_id: tuple(events) for command_id, events in found.items()}
 
     def close(self) -> None:
@@ -118,7 +123,8 @@ class AggregateReader:
 
     def _records(
         self, fold: PartitionFold, partition: int, complete: Callable[[], bool], cut: PartitionCut | None
-    ) -> Iterator[Recorded]:
+    ) -> Iterator[tuple[bytes, Recorded]]:
+        """The aggregate's id, and the event."""
         topic = events_topic(self._pipeline.name, fold.aggregate.name)
         try:
             with self._turn:
@@ -131,7 +137,8 @@ class AggregateReader:
                         break
                     recorded = fold.feed(*record)
                     if recorded is not None:
-                        yield self._as_written(fold.aggregate, recorded, record)
+                        key = (record.key or b"").rpartition(b"@")[0]
+                        yield key, self._as_written(fold.aggregate, recorded, record)
             if fold.only is not None:  # past the last stable offset, other ids may be in the middle of a command
                 fold.finish()
         except LogInconsistent as error:

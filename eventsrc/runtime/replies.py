@@ -1,11 +1,13 @@
 """Commands that wait for their answers, and what an answer means to the caller.
 
 Pure bookkeeping: no Kafka, no clock of its own. Safe for several threads. Each waiting command ends exactly once: by
-its answer, by a failed delivery, by its deadline, or by the client's close; whatever comes later is ignored.
+its answer, by a failed delivery, by its deadline, or by the client's close; what comes later ends no other.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 import threading
 import uuid
 from collections import deque
@@ -27,6 +29,9 @@ from eventsrc.errors import (
 )
 from eventsrc.model.aggregate import AggregateType
 from eventsrc.model.recorded import Outcome
+from eventsrc.runtime.given_up import GivenUp
+
+logger = logging.getLogger("eventsrc.client")
 
 EventDecoder = Callable[[AggregateType, bytes], Any]
 """One framed event of an aggregate -> the event."""
@@ -39,23 +44,42 @@ def _uncancellable() -> Future[Outcome]:
     return future
 
 
+def _ignored(left: BaseException) -> None:
+    """A callback that exits would end the thread on which all other commands are answered. What is an Exception, the future has
+    logged by itself."""
+    logger.error("a callback of a command's future raised %s: it is ignored", type(left).__name__, exc_info=left)
+
+
 @dataclass(slots=True, eq=False)
 class WaitingCommand:
-    """A command that was sent and not answered yet."""
+    """A command that was sent and not answered yet. `repeatable`: itself, where an idempotency key lets it be sent again."""
 
     command_id: bytes
     aggregate: AggregateType
     key: bytes
     deadline_s: float
     timeout_s: float
+    partition: int = 0
+    repeatable: Any = None
+    serial: int = 0
     future: Future[Outcome] = field(default_factory=_uncancellable)
     done: bool = False
 
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.aggregate.name, self.partition
+
     def succeed(self, outcome: Outcome) -> None:
-        self.future.set_result(outcome)
+        try:
+            self.future.set_result(outcome)
+        except BaseException as left:  # noqa: BLE001 - told there
+            _ignored(left)
 
     def fail(self, error: BaseException) -> None:
-        self.future.set_exception(error)
+        try:
+            self.future.set_exception(error)
+        except BaseException as left:  # noqa: BLE001 - told there
+            _ignored(left)
 
     def describe(self) -> str:
         return f'command {uuid.UUID(bytes=self.command_id)} to {self.aggregate.name} "{self.key.decode()}"'
@@ -63,18 +87,21 @@ class WaitingCommand:
 
 class WaitingCommands:
     """All commands of one client that wait. The same command id may wait several times (one idempotency key sent
-    twice): answers come in the order of sending, since one id has one partition."""
+    twice): answers come in the order of sending, since one id has one partition; also those to sends that expired."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_id: dict[bytes, WaitingCommand | deque[WaitingCommand]] = {}  # several are the exception
         self._by_timeout: dict[float, deque[WaitingCommand]] = {}
+        self._given_up = GivenUp()
+        self._serials = itertools.count(1)
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def add(self, waiting: WaitingCommand) -> None:
         with self._lock:
+            waiting.serial = next(self._serials)
             same = self._by_id.get(waiting.command_id)
             if same is None:
                 self._by_id[waiting.command_id] = waiting
@@ -91,11 +118,19 @@ class WaitingCommands:
     def take(self, command_id: bytes) -> WaitingCommand | None:
         """The longest waiting command with this id, which from now on no longer waits; None if none does."""
         with self._lock:
-            same = self._by_id.get(command_id)
-            if same is None:
+            waiting = self._first(command_id)
+            if waiting is not None:
+                self._remove(waiting)
+            return waiting
+
+    def take_answered(self, command_id: bytes, *, took_effect: bool) -> WaitingCommand | None:
+        """As `take`, the one that an answer is to; None where that is one that has expired."""
+        with self._lock:
+            waiting = self._first(command_id)
+            if self._given_up.claims(command_id, waiting, took_effect=took_effect) or waiting is None:
                 return None
-            waiting = same[0] if isinstance(same, deque) else same
             self._remove(waiting)
+            self._given_up.answered(waiting)
             return waiting
 
     def discard(self, waiting: WaitingCommand) -> bool:
@@ -111,6 +146,7 @@ class WaitingCommands:
                     waiting = queue.popleft()
                     if self._remove(waiting):
                         expired.append(waiting)
+                        self._given_up.add(waiting, now_s)
                 if not queue:
                     del self._by_timeout[timeout_s]
         return expired
@@ -125,6 +161,10 @@ class WaitingCommands:
             self._by_id.clear()
             self._by_timeout.clear()
         return left
+
+    def _first(self, command_id: bytes) -> WaitingCommand | None:
+        same = self._by_id.get(command_id)
+        return same[0] if isinstance(same, deque) else same
 
     def _remove(self, waiting: WaitingCommand) -> bool:
         if waiting.done:

@@ -194,6 +194,33 @@ def test_a_refused_claim_begins_the_takeover_again_and_then_halts(storing: Stage
     assert "checkpoint discard" in storing.halts["account/0"]
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_refused_claim_does_not_overtake_our_own_transaction(storing: Stage, ahead: bool) -> None:
+    stored_one(storing).play(TAKEN_AGAIN.format(committed=2, barrier=5))
+    storing.play(f"""
+        loaded account/0 #2 away
+        -> read account/0
+        replayed account/0 0..5
+        -> stop reading account/0
+        -> open account/0 at 2
+        request account/0
+        tick 1
+        turn
+        -> write account/0 #2 position 6 seen 6 commands 2: b@1 id@1 claiming all
+        commands account/0 2:withdraw100
+        -> commit account/0 2..3 by m1
+        {"commands account/0 3:withdraw200" if ahead else ""}
+        not-written account/0 #2 superseded
+        committed
+        -> answer rejected@1
+        {"-> open account/0 at 3" if ahead else ""}
+        -> pause account/0
+        -> ask account/0 #3
+        stable account/0 #3 committed 3 log 0..50
+        -> commit barriers account/0 to 3 by m1
+    """)
+
+
 def test_a_truncated_log_is_found_by_the_first_claim_where_the_store_was_away_at_the_takeover(storing: Stage) -> None:
     stored_one(storing).play(TAKEN_AGAIN.format(committed=2, barrier=5))
     storing.play("""

@@ -140,18 +140,21 @@ class DeadLetterWriter:
 
     def _commit(self) -> None:
         give_up_s = time.monotonic() + TRANSACTION_TIMEOUT_S
+        unanswered = False
         while True:
             try:
                 return self._producer.commit_transaction(CALL_TIMEOUT_S)
             except KafkaException as exception:
                 error = translate(exception, "committing")
-                if is_fenced(exception) or isinstance(error, AbortRequired):
+                # A request that was not answered may have committed, and its repetition be refused for what came after it.
+                if not unanswered and (is_fenced(exception) or isinstance(error, AbortRequired)):
                     self._abort()
                     raise _without_effect(exception) from exception
                 if not isinstance(error, Retriable) or time.monotonic() >= give_up_s:
                     raise OutcomeInDoubt(
                         f"{error}: whether these letters were handled is not known. Run it again: it finds out first"
                     ) from exception
+                unanswered = True
 
     def _abort(self) -> None:
         """As well as it can be done: the broker aborts what is left open after its timeout, or for the next holder."""

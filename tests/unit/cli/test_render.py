@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from time import tzset
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from eventsrc.cli.render import changes, columns, dump, local_time, printable, r
 class Colour(enum.Enum):
     RED = "red"
     NUMBER = 7
+    PLAIN = object()
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Money:
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (Colour.RED, "red"),
         (Colour.NUMBER, 7),
+        (Colour.PLAIN, "PLAIN"),
         ([1, (2, 3)], [1, [2, 3]]),
         ({3, 1, 20}, [1, 3, 20]),
         (frozenset({"b", "a"}), ["a", "b"]),
@@ -86,6 +89,18 @@ def test_times_name_their_offset() -> None:
     shown = local_time(moment)
     assert datetime.fromisoformat(shown) == moment.replace(microsecond=123000)
     assert rfc3339(moment).endswith("Z")
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_the_first_and_the_last_day_are_shown_in_any_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    tzset()
+    try:
+        for moment in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)):
+            assert datetime.fromisoformat(local_time(moment)) == moment
+    finally:
+        monkeypatch.undo()
+        tzset()
 
 
 def test_only_changed_fields_are_changes() -> None:

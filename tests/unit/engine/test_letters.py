@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -112,3 +113,8 @@ def test_a_command_cannot_pass_for_an_audit_record() -> None:
         letters, LetterPlace(0, 0), 1, headers=(("eventsrc.audit", b"dropped"),), value=audit(LetterPlace(0, 0)).value()
     )
     assert len(letters.waiting()) == 1
+
+
+def test_a_reason_that_is_no_text_is_written_all_the_same() -> None:
+    why = "a byte \udcff of the terminal"
+    assert json.loads(audit(LetterPlace(0, 3), why=why).value())["why"] == why

@@ -49,9 +49,13 @@ def waiting(account: AggregateType) -> WaitingCommand:
 
 
 def command(
-    account: AggregateType, command_id: bytes = ID, deadline_s: float = 10, timeout_s: float = 10
+    account: AggregateType,
+    command_id: bytes = ID,
+    deadline_s: float = 10,
+    timeout_s: float = 10,
+    repeatable: Any = None,
 ) -> WaitingCommand:
-    return WaitingCommand(command_id, account, b"alice", deadline_s, timeout_s)
+    return WaitingCommand(command_id, account, b"alice", deadline_s, timeout_s, 0, repeatable)
 
 
 def reply(status: Any, **fields: Any) -> Reply:
@@ -159,3 +163,73 @@ def test_unknown_tells_what_to_do(waiting: WaitingCommand) -> None:
 
 def test_the_future_refuses_to_be_cancelled(waiting: WaitingCommand) -> None:
     assert not waiting.future.cancel()
+
+
+# ---- answers to sends that were given up
+
+
+def sent_again(account: AggregateType, *payloads: Any, commands: WaitingCommands | None = None) -> tuple[Any, ...]:
+    """All under one key; the first has expired."""
+    commands = commands or WaitingCommands()
+    sends = [
+        command(account, deadline_s=1 if not place else 90, repeatable=each) for place, each in enumerate(payloads)
+    ]
+    commands.add(sends[0])
+    assert commands.take_expired(1) == sends[:1]
+    for each in sends[1:]:
+        commands.add(each)
+    return commands, *sends[1:]
+
+
+def test_a_refusal_of_a_send_that_was_given_up_is_none_of_the_next(account: AggregateType) -> None:
+    commands, again = sent_again(account, "five", "five")
+    assert commands.take_answered(ID, took_effect=False) is None
+    assert commands.take_answered(ID, took_effect=True) is again
+
+
+def test_what_took_effect_is_told_to_whoever_waits_for_it(account: AggregateType) -> None:
+    commands, again, last = sent_again(account, "five", "five", "seven")
+    assert commands.take_answered(ID, took_effect=True) is again  # of the first send, or of this one: it is the same
+    assert commands.take_answered(ID, took_effect=True) is None
+    assert commands.take_answered(ID, took_effect=False) is last  # a conflict
+
+
+def test_another_payload_did_not_take_effect_by_that(account: AggregateType) -> None:
+    commands, other = sent_again(account, "five", "seven")
+    assert commands.take_answered(ID, took_effect=True) is None
+    assert commands.take_answered(ID, took_effect=False) is other
+
+
+def test_an_older_send_that_waits_longer_comes_first(account: AggregateType) -> None:
+    commands = WaitingCommands()
+    patient, hasty = command(account, repeatable="x"), command(account, deadline_s=1, timeout_s=1, repeatable="x")
+    commands.add(patient)
+    commands.add(hasty)
+    assert commands.take_expired(2) == [hasty]
+    assert commands.take_answered(ID, took_effect=False) is patient
+    assert commands.take_answered(ID, took_effect=False) is None
+
+
+def test_an_answer_that_was_lost_is_not_waited_for(account: AggregateType) -> None:
+    """Those of a partition come in order: one to a later send has come."""
+    commands, again = sent_again(account, "five", "five")
+    other = command(account, b"o" * 16)
+    commands.add(other)
+    assert commands.take_answered(b"o" * 16, took_effect=True) is other
+    assert commands.take_answered(ID, took_effect=False) is again
+
+
+def test_what_was_given_up_is_forgotten(account: AggregateType) -> None:
+    commands, again = sent_again(account, "five", "five")
+    late = command(account, b"o" * 16, deadline_s=601, timeout_s=2, repeatable="x")
+    commands.add(late)
+    assert {*commands.take_expired(601)} == {again, late}
+    third = command(account, deadline_s=2000, timeout_s=3, repeatable="five")
+    commands.add(third)
+    assert commands.take_answered(ID, took_effect=False) is None  # the second's
+    assert commands.take_answered(ID, took_effect=False) is third
+
+
+def test_without_a_key_nothing_is_kept(account: AggregateType) -> None:
+    commands, other = sent_again(account, None, None)
+    assert commands.take_answered(ID, took_effect=False) is other
