@@ -419,7 +419,7 @@ def test_a_superseded_one_claims_again_and_writes_every_state(storing: Stage) ->
 
 
 def test_a_claim_that_is_refused_late_begins_a_takeover(storing: Stage) -> None:
-    """Row 47: the new owner has claimed, and the group refuses the zombie's barrier. What is in flight is decided by itself."""
+    """Row 47: the new owner has claimed, and the group refuses the zombie's barrier. What is in flight is decided first."""
     stored_one(storing).play("""
         request account/0
         tick 40
@@ -441,11 +441,11 @@ def test_a_claim_that_is_refused_late_begins_a_takeover(storing: Stage) -> None:
         -> commit account/0 4..5 @4#0 by m1
         commands account/0 5:deposit1
         not-written account/0 #3 superseded
+        committed account/0=6
+        -> answer ok@4
         -> open account/0 at 5
         -> pause account/0
         -> ask account/0 #2
-        committed account/0=6
-        -> answer ok@4
         stable account/0 #2 committed 5 log 0..50 term 0
         -> commit barriers account/0 to 5 by m1
     """)
