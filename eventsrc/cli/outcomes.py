@@ -9,9 +9,11 @@ from eventsrc.errors import (
     CommandFailed,
     EventsrcError,
     IdempotencyConflict,
+    NotAuthorized,
     OutcomeUnknown,
     Rejected,
     SchemaIncompatible,
+    Unreachable,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _STATUSES: tuple[tuple[type[EventsrcError], str], ...] = (
     (IdempotencyConflict, "conflict"),
     (OutcomeUnknown, "unknown"),
     (SchemaIncompatible, "unreadable"),
+    (Unreachable, "unsent"),
+    (NotAuthorized, "unsent"),
     (EventsrcError, "invalid"),
 )
 

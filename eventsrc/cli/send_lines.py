@@ -85,8 +85,8 @@ class _Printer:
         """Waits while too many are under way."""
         if self._failure is not None:
             raise self._failure
+        self._put = line.number  # it was sent already; an interrupt finds us waiting in the next line
         self._queue.put(line)
-        self._put = line.number
 
     def close(self) -> None:
         """Returns when everything put before is shown."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from eventsrc.localstack.problems import StackUnavailable
 
+_OURS = ("stack", "kafka", "postgres", "cache", "workers", "registry", "host-id", ".gitignore")
+
 
 @dataclass(frozen=True, slots=True)
 class StackDirectory:
@@ -50,11 +52,17 @@ class StackDirectory:
     def postgres(self) -> Path:
         return self.root / "postgres"
 
+    def foreign(self) -> list[str]:
+        """The names of what neither a stack nor a worker has put there."""
+        return sorted(each.name for each in self.root.iterdir() if not each.name.startswith(_OURS))
+
     def make(self) -> None:
         """Raises `StackUnavailable` where it cannot be written."""
         try:
             self.stack.mkdir(parents=True, exist_ok=True)
-            (self.root / ".gitignore").write_text("*\n")
+            ignored = self.root / ".gitignore"
+            if not ignored.exists():
+                ignored.write_text("*\n")
         except OSError as error:
             raise StackUnavailable(
                 f"cannot write to {self.root}: {error.strerror}",

@@ -229,9 +229,17 @@ def _remove_stale_pid_file(data: Path) -> None:
     pid_file = data / "postmaster.pid"
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = pid_file.read_text().splitlines()
-        if not is_alive(int(lines[0])):
+        if not is_alive(int(lines[0])) or not _is_postgres(int(lines[0])):
             pid_file.unlink()
             Path(lines[4], f"{_SOCKET}.lock").unlink(missing_ok=True)
+
+
+def _is_postgres(pid: int) -> bool:
+    """True where it cannot be told: then Postgres itself decides."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() in ("postgres", "postmaster")
+    except OSError:
+        return True
 
 
 def _environment() -> dict[str, str]:

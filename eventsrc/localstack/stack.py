@@ -130,9 +130,15 @@ class LocalStack:
             supervisor.wait()
 
     def wipe(self) -> None:
-        """Removes everything in the state directory. Raises `StackUnavailable` if a stack runs there."""
+        """Removes everything in the state directory. Raises `StackUnavailable` if a stack runs there, or where it holds anything
+        else: then it is no state directory, or not that alone."""
         if not self.directory.root.exists():
             return
+        if foreign := self.directory.foreign():
+            raise StackUnavailable(
+                f"{self.directory.root} is not wiped: it holds what is no state of eventsrc ({', '.join(foreign[:5])})",
+                "give a --state-dir of its own, or take these out",
+            )
         self.directory.make()
         lock = self._lock_to_wipe()
         try:

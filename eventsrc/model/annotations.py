@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import inspect
 import types
 import typing
 from datetime import date, datetime, time, timedelta
@@ -37,6 +38,7 @@ from eventsrc.model.types import (
     TupleOf,
     UnionOf,
 )
+from eventsrc.model.values import is_mutable, is_plain_factory, misfit
 
 MAX_DECIMAL_DIGITS = 38
 
@@ -182,6 +184,12 @@ class TypeReader:
             raise Unreadable(
                 f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name", "use"
             )
+        fields = [field.name for field in dataclasses.fields(cls)]
+        if [*inspect.signature(cls).parameters] != fields:
+            raise Unreadable(
+                f"{cls.__name__} is not made of its fields by position ({', '.join(fields)}).",
+                "the __init__ of a dataclass, without InitVar", "use",
+            )  # fmt: skip
         self._open.append(cls)
         try:
             return RecordType(
@@ -206,6 +214,7 @@ class TypeReader:
         except Exception as error:
             problem = f"in {within}: {unresolved(own_annotations(owner)[field.name], error)}"
             raise Unreadable(problem, f"what {cls.__name__} uses above this class", "declare") from error
+        self._check_default(within, field, read)
         return Field(
             field.name,
             read,
@@ -213,6 +222,27 @@ class TypeReader:
             None if field.default_factory is dataclasses.MISSING else field.default_factory,
             tuple(field.metadata.get("aliases", ())),
         )
+
+    @staticmethod
+    def _check_default(within: str, field: dataclasses.Field[Any], read: FieldType) -> None:
+        """As those of the class that holds it: a schema has them, and old records are read by them."""
+        default, factory, aliases = field.default, field.default_factory, field.metadata.get("aliases", ())
+        if isinstance(aliases, str):
+            raise Unreadable(f"the aliases of {within} are a str.", f'metadata={{"aliases": ["{aliases}"]}}', "write")
+        if factory is not dataclasses.MISSING and not is_plain_factory(factory):
+            raise Unreadable(
+                f"the default_factory of {within} is not list, dict, set or a nested class: a schema cannot hold other code.",
+                "one of these, or a default", "write",
+            )  # fmt: skip
+        if default is dataclasses.MISSING:
+            return
+        if is_mutable(default):
+            raise Unreadable(
+                f"the default {default!r} of {within} would be shared by all.",
+                f"field(default_factory={type(default).__name__})", "write",
+            )  # fmt: skip
+        if (reason := misfit(read, default)) is not None:
+            raise Unreadable(f"the default {default!r} of {within} {reason}.", "one that fits", "write")
 
 
 def _is_constraint(item: Any) -> bool:

@@ -25,7 +25,7 @@ from eventsrc.model.types import (
     TupleOf,
     UnionOf,
 )
-from eventsrc.model.values import as_read, misfit
+from eventsrc.model.values import as_read, is_mutable, is_plain_factory, misfit
 
 Kind = Literal["command", "event", "aggregate"]
 
@@ -118,8 +118,7 @@ def _plain_field(field: dataclasses.Field[Any], name: str, mistakes: Mistakes) -
 
 
 def _factory_fits(written: WrittenField, factory: Any, field_type: FieldType, mistakes: Mistakes) -> bool:
-    allowed = factory in (list, dict, set) or (isinstance(factory, type) and dataclasses.is_dataclass(factory))
-    if not allowed:
+    if not is_plain_factory(factory):
         mistakes.add(
             MistakeGroup.DEFAULT,
             written.name,
@@ -163,16 +162,18 @@ def _default_fits(written: WrittenField, default: Any, kind: Kind, field_type: F
             f"{name}: Annotated[{text}, {mistakes.written_default(name)}]",
         )
         return False
-    if _is_mutable(default):
+    if is_mutable(default):
         shared = {"aggregate": f"every {written.owner.__name__}"}.get(kind, f"every {written.owner.__name__} {kind}")
         factory = type(default).__name__
+        inside = isinstance(default, tuple | frozenset)  # of which there is no factory
+        instead = _default_for(field_type) if inside else f"field(default_factory={factory})"
         note = "" if not default or dataclasses.is_dataclass(default) else "   # and fill it in an @apply method"
         mistakes.add(
             MistakeGroup.DEFAULT,
             name,
             f"the default {default!r} would be shared by {shared}.",
             "write",
-            f"{name}: {text} = field(default_factory={factory}){note}",
+            f"{name}: {text} = {instead}{note}",
         )
         return False
     reason = misfit(field_type, default)
@@ -186,12 +187,6 @@ def _default_fits(written: WrittenField, default: Any, kind: Kind, field_type: F
         )
         return False
     return True
-
-
-def _is_mutable(value: Any) -> bool:
-    if isinstance(value, list | dict | set | bytearray):
-        return True
-    return dataclasses.is_dataclass(value) and type(value).__hash__ is None
 
 
 def _default_for(field_type: FieldType) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
 from typing import Any
@@ -37,6 +38,23 @@ _CLASSES: dict[str, type] = {
     "timedelta": timedelta,
     "decimal-text": Decimal,
 }
+
+
+def is_mutable(value: Any) -> bool:
+    """Whether it could be changed by one who shares it, or something in it."""
+    if isinstance(value, list | dict | set | bytearray):
+        return True
+    if isinstance(value, tuple | frozenset):
+        return any(map(is_mutable, value))
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return False
+    held = (getattr(value, field.name) for field in dataclasses.fields(value))
+    return not type(value).__dataclass_params__.frozen or any(map(is_mutable, held))  # type: ignore[attr-defined]
+
+
+def is_plain_factory(factory: Any) -> bool:
+    """What a schema can hold in its place: what it makes is always the same."""
+    return factory in (list, dict, set) or (isinstance(factory, type) and dataclasses.is_dataclass(factory))
 
 
 _EXACT = Context(prec=80)  # more than any decimal that fits has digits

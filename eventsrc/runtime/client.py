@@ -33,7 +33,7 @@ from eventsrc.runtime.duplicates import DuplicateReader
 from eventsrc.runtime.reading import AggregateReader, check_partition_count
 from eventsrc.runtime.replies import WaitingCommand, outcome_of
 from eventsrc.runtime.sending import check_handled, encoded_command
-from eventsrc.runtime.settings import Settings, kafka_text, refuse_protected
+from eventsrc.runtime.settings import Settings, address_within, kafka_text, refuse_protected, without_address
 
 if TYPE_CHECKING:
     from eventsrc.codec.catalog import Catalog
@@ -332,7 +332,8 @@ def _client_settings(
 ) -> Settings:
     own = {name.replace("_", "."): kafka_text(value) for name, value in librdkafka.items()}
     refuse_protected(own)
-    address = bootstrap_servers or own.get("bootstrap.servers")
+    address = bootstrap_servers or address_within(own)
     if settings is None:
         settings = Settings.resolve({"bootstrap_servers": address})
-    return replace(settings, bootstrap_servers=address or settings.bootstrap_servers, kafka={**settings.kafka, **own})
+    address = address or settings.bootstrap_servers or address_within(settings.kafka)
+    return replace(settings, bootstrap_servers=address, kafka=without_address({**settings.kafka, **own}))

@@ -40,6 +40,7 @@ class HttpEndpoint:
         self.address = HttpAddress(address.host, self._listening.getsockname()[1])
         self._answers = Answers(workers, token, local_only=address.is_loopback)
         self._joined, self._closed = threading.Event(), threading.Event()
+        self._deciding = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> HttpEndpoint:
@@ -51,7 +52,8 @@ class HttpEndpoint:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._closed.set()
+        with self._deciding:
+            self._closed.set()
         self._joined.set()
         if self._server is not None:
             self._server.shutdown()
@@ -67,10 +69,13 @@ class HttpEndpoint:
 
         if find_spec("prometheus_client") is None:
             logger.warning("%s", EXTRA_MISSING, extra={"code": str(Refusal.EXTRA_MISSING)})
-        self._server = server_on(self._listening, self._answers.answer)
-        if not self._closed.is_set():
-            with suppress(OSError, ValueError):  # it was closed in between
-                self._server.serve_forever(poll_interval=0.2)
+        server = server_on(self._listening, self._answers.answer)
+        with self._deciding:  # a server that is never begun cannot be ended: `shutdown` would wait for ever
+            if self._closed.is_set():
+                return
+            self._server = server
+        with suppress(OSError, ValueError):  # it was closed in between
+            server.serve_forever(poll_interval=0.2)
 
 
 def _listen(address: HttpAddress) -> socket.socket:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from eventsrc.adapters.kafka.config import PROTECTED
+from eventsrc.adapters.kafka.config import ADDRESSES, PROTECTED
 from eventsrc.codes import Refusal
 from eventsrc.errors import InvalidSettings, Unreachable
 from eventsrc.runtime.http_address import HttpAddress
@@ -95,9 +95,9 @@ class Settings:
                     raise InvalidSettings(f"{source}: no setting is called {name!r}; there are {_listed(known)}")
                 if name != "kafka":
                     values.setdefault(name, _checked(name, value, cwd, source))
+            if address := address_within(found.get("kafka", {})):
+                values.setdefault("bootstrap_servers", address)
         values["kafka"] = MappingProxyType(_merged_kafka(sources))
-        if address := _address_within(values["kafka"]):
-            values.setdefault("bootstrap_servers", address)
         return cls(**values)._with_running_stack()
 
     def require_bootstrap_servers(self) -> str:
@@ -214,7 +214,7 @@ def _merged_kafka(sources: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
             raise InvalidSettings(f"{source}: kafka must be a table of librdkafka settings")
         merged.update({name: kafka_text(value) for name, value in table.items()})
     refuse_protected(merged)
-    return merged
+    return without_address(merged)  # else it would stand above one that a higher source has
 
 
 def kafka_text(value: object) -> str:
@@ -222,8 +222,13 @@ def kafka_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _address_within(kafka: Mapping[str, str]) -> str | None:
-    return kafka.get("bootstrap.servers") or kafka.get("metadata.broker.list")
+def address_within(kafka: Any) -> str | None:
+    """Kafka's address among librdkafka's own settings of one source: as good as that source's `bootstrap_servers`."""
+    return next((kafka[name] for name in ADDRESSES if kafka.get(name)), None) if isinstance(kafka, Mapping) else None
+
+
+def without_address(kafka: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in kafka.items() if name not in ADDRESSES}
 
 
 def _from_variables(variables: Mapping[str, str]) -> dict[str, Any]:
@@ -258,7 +263,7 @@ def _read_dotenv(path: Path) -> dict[str, str]:
 
 def _read_optional(path: Path, parse: Callable[[str], dict[str, _Value]]) -> dict[str, _Value]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a mark that is no part of it
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:

@@ -10,9 +10,9 @@ so two files that keep their blocks take turns, and the one just written gets th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
-import itertools
 import json
 import logging
 import os
@@ -46,13 +46,12 @@ class StatusFile:
 
     def __init__(self, directory: Path) -> None:
         self._path = str(directory / NAME)
-        turns = (f"{self._path}.0", f"{self._path}.1")
-        self._turns = itertools.cycle(turns)
+        self._turns = [f"{self._path}.0", f"{self._path}.1"]
         self._link = f"{self._path}.new"
         pid = os.getpid()
         self._process = {"format": FORMAT, "pid": pid, "started": started_at(pid)}
         self._failing = False
-        for left in (*turns, self._link):  # by an earlier life; one of the two is what readers have before them
+        for left in (*self._turns, self._link):  # by an earlier life; one of the two is what readers have before them
             Path(left).unlink(missing_ok=True)
 
     def write(self, report: WorkerReport) -> None:
@@ -64,6 +63,8 @@ class StatusFile:
             self._replace(json.dumps(said).encode())
             self._failing = False
         except OSError as error:
+            with contextlib.suppress(OSError):
+                Path(self._link).unlink(missing_ok=True)  # half done, it would be in the way of every later one
             if not self._failing:
                 logger.warning(
                     "%s cannot be written, `eventsrc status` will not know this worker: %s", self._path, error
@@ -71,7 +72,7 @@ class StatusFile:
             self._failing = True
 
     def _replace(self, content: bytes) -> None:
-        turn = next(self._turns)
+        turn = self._turns[0]
         descriptor = os.open(turn, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             if os.pwrite(descriptor, content, 0) < len(content):
@@ -81,6 +82,7 @@ class StatusFile:
             os.close(descriptor)
         os.link(turn, self._link)
         os.replace(self._link, self._path)  # noqa: PTH105 - half the time of Path's
+        self._turns.reverse()  # only now: the other is what readers have, if this one was not written
 
     def remove(self) -> None:
         """After a completed drain: this worker owns nothing any more."""

@@ -436,7 +436,7 @@ def test_a_pipeline_at_work_is_sound(kafka: str, database_url: str, tmp_path: Pa
         till.run()
         lines = [
             json.dumps({"aggregate": "Account", "id": f"a{n % 50}", "command": "Deposit", "payload": {"amount": 1}})
-            for n in range(20_000)
+            for n in range(40_000)
         ]
         (tmp_path / "lines").write_text("\n".join(lines))
         with till.start("send", "--file", "lines", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as load:
@@ -450,4 +450,4 @@ def test_a_pipeline_at_work_is_sound(kafka: str, database_url: str, tmp_path: Pa
         assert beside >= 1
         till.settle()
         checked = till.json("fsck")
-        assert (checked["sound"], checked["events"]) == (True, 20_000), checked
+        assert (checked["sound"], checked["events"]) == (True, 40_000), checked

@@ -17,11 +17,13 @@ PROTECTED = frozenset(
     }
 )  # fmt: skip
 
+ADDRESSES = frozenset({"bootstrap.servers", "metadata.broker.list"})
+"""Two names of librdkafka's for one thing. What a caller of `client_config` gives stands above them."""
+
 Config = dict[str, str | int | float | bool]
 
 
 def client_config(bootstrap_servers: str, extra: Mapping[str, str] | None = None) -> Config:
     """What every client of ours shares. `extra` are the user's own librdkafka settings (`-X key=value`)."""
-    config: Config = {"bootstrap.servers": bootstrap_servers, **_PROMPT_RETRIES}
-    config.update(extra or {})
-    return config
+    own = {name: value for name, value in (extra or {}).items() if name not in ADDRESSES}
+    return {**_PROMPT_RETRIES, **own, "bootstrap.servers": bootstrap_servers}

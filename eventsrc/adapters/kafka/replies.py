@@ -40,6 +40,7 @@ class ReplyProducer:
         self._write = write
         self._on_report = self._report  # bound once: thousands of answers wait at a time
         self._denied: KafkaError | None = None
+        self._lost, self._why_lost = 0, ""
 
     def send(self, answers: Sequence[Answer]) -> None:
         """Each to the reply partition its command named. Raises AccessDenied once one was refused for want of a right."""
@@ -57,14 +58,21 @@ class ReplyProducer:
             raise translate(exception, "answering callers") from exception
         if self._denied is not None:
             raise access_denied(self._denied, "answering callers")
+        if self._lost:
+            logger.warning("%d answers were not taken: %s; their callers may send again", self._lost, self._why_lost)
+            self._lost = 0
 
     def flush(self, timeout_s: float) -> None:
         """Before leaving, so that callers need not ask again."""
         self._producer.flush(timeout_s)
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and is_refused(error):
+        if error is None:
+            return
+        if is_refused(error):
             self._denied = error
+        else:
+            self._lost, self._why_lost = self._lost + 1, error.str()
 
     def _send(self, answer: Answer) -> None:
         if answer.partition < 0:

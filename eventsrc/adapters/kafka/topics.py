@@ -369,6 +369,9 @@ def _reply_problems(wanted: Mapping[str, str], found: Mapping[str, str]) -> list
     return [
         *_exactly(wanted, found, "cleanup.policy", "answers would be kept forever"),
         *_at_least(wanted, found, "retention.ms", "answers would be deleted before a slow caller reads them"),
+        *_at_least(
+            wanted, found, "max.message.bytes", "large answers would not fit, and their callers never be answered"
+        ),
     ]
 
 

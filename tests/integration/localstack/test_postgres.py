@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from eventsrc.localstack.postgres import PostgresServer
+from eventsrc.localstack.postgres import PostgresServer, _remove_stale_pid_file
 
 
 @pytest.fixture(params=["reachable", "private"])
@@ -77,3 +78,15 @@ def test_wipe_leaves_nothing(server: PostgresServer) -> None:
     assert not server.socket_directory.exists()
     server.start()
     assert _tables(server) == []
+
+
+@pytest.mark.parametrize(("name", "removed"), [("another", True), ("postgres", False)])
+def test_a_pid_that_another_program_has_now_is_no_servers(name: str, removed: bool, tmp_path: Path) -> None:
+    program = tmp_path / name
+    shutil.copy(shutil.which("sleep") or "sleep", program)
+    with subprocess.Popen([str(program), "60"]) as process:
+        pid_file = tmp_path / "postmaster.pid"
+        pid_file.write_text(f"{process.pid}\n{tmp_path}\n1790000000\n5432\n{tmp_path}\n")
+        _remove_stale_pid_file(tmp_path)
+        process.kill()
+    assert pid_file.exists() != removed

@@ -197,7 +197,7 @@ def test_only_what_is_needed_is_started_and_a_running_stack_is_not_extended(stat
 
 
 def test_wipe_is_refused_while_the_stack_runs_and_then_removes_everything(state_directory: Path) -> None:
-    (state_directory / "instance").mkdir()
+    (state_directory / "workers" / "group").mkdir(parents=True)
     with LocalStack(state_directory):
         with pytest.raises(StackUnavailable, match="cannot be wiped"):
             LocalStack(state_directory).wipe()
@@ -308,3 +308,13 @@ def test_a_broker_cannot_be_started_twice(own_broker: type[KafkaBroker]) -> None
     broker = own_broker().start()  # type: ignore[call-arg]  # the fixture gives the rest
     with pytest.raises(RuntimeError, match="runs already"):
         broker.start()
+
+
+def test_what_no_stack_has_put_there_is_not_wiped(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("precious")
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    with pytest.raises(StackUnavailable, match=r"not wiped.*app\.py"):
+        LocalStack(tmp_path).wipe()
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".gitignore", "app.py"]
+    LocalStack(tmp_path).directory.make()
+    assert (tmp_path / ".gitignore").read_text() == "*.log\n"

@@ -171,3 +171,16 @@ def test_another_host_wants_a_token() -> None:
         HttpAddress(host, 80).require_token("secret")
     for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"):
         HttpAddress(host, 80).require_token(None)
+
+
+def test_its_end_is_never_waited_for_however_early_it_comes() -> None:
+    def open_and_end() -> None:
+        for turn in range(40):
+            with HttpEndpoint(HttpAddress.parse("0"), None, list) as early:
+                early.joined()
+                time.sleep(turn * 0.00002)
+
+    ending = threading.Thread(target=open_and_end, daemon=True)
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive()

@@ -6,13 +6,15 @@ import fcntl
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventsrc.adapters.kafka.config import PROTECTED
+from eventsrc.adapters.kafka.config import PROTECTED, client_config
 from eventsrc.errors import InvalidSettings, Unreachable
+from eventsrc.runtime.client import _client_settings
 from eventsrc.runtime.running_stack import find_running_stack
 from eventsrc.runtime.secrets import mask_address
 from eventsrc.runtime.settings import Settings, parse_kafka_settings
@@ -67,9 +69,32 @@ def test_without_any_source_there_are_defaults_and_no_addresses(tmp_path: Path) 
         settings.require_bootstrap_servers()
 
 
-def test_an_address_within_the_kafka_settings_counts(tmp_path: Path) -> None:
-    settings = Settings.resolve({"kafka": {"bootstrap.servers": "here:9092"}}, {}, tmp_path)
-    assert settings.require_bootstrap_servers() == "here:9092"
+@pytest.mark.parametrize("name", ["bootstrap.servers", "metadata.broker.list"])
+def test_an_address_within_the_kafka_settings_counts_as_its_source_does(name: str, tmp_path: Path) -> None:
+    within = {"kafka": {name: "here:9092"}}
+    variable = f"EVENTSRC_KAFKA_{name.upper().replace('.', '_')}"
+    for flags, environ, address in (
+        (within, {}, "here:9092"),
+        (within, {"KAFKA_BOOTSTRAP_SERVERS": "lower:9092"}, "here:9092"),
+        ({"bootstrap_servers": "asked:9092"}, {variable: "lower:9092"}, "asked:9092"),
+    ):
+        settings = Settings.resolve(flags, environ, tmp_path)
+        assert settings.require_bootstrap_servers() == address
+        assert client_config(settings.require_bootstrap_servers(), settings.kafka)["bootstrap.servers"] == address
+        assert name == "bootstrap.servers" or name not in client_config(address, {name: "another"})
+
+
+def test_a_client_asks_the_address_that_it_was_given(tmp_path: Path) -> None:
+    given = replace(Settings.resolve({}, {}, tmp_path), kafka={"bootstrap.servers": "lower:9092", "client.id": "x"})
+    made = _client_settings("asked:9092", given, {})
+    assert (made.bootstrap_servers, dict(made.kafka)) == ("asked:9092", {"client.id": "x"})
+    assert _client_settings(None, given, {}).bootstrap_servers == "lower:9092"
+    assert _client_settings(None, given, {"bootstrap_servers": "own:9092"}).bootstrap_servers == "own:9092"
+
+
+def test_a_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfKAFKA_BOOTSTRAP_SERVERS=here:9092\n")
+    assert Settings.resolve({}, {}, tmp_path).bootstrap_servers == "here:9092"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -143,3 +144,22 @@ def test_writing_costs_the_loop_next_to_nothing(tmp_path: Path) -> None:
         file.write(eight)
         took.append(time.perf_counter() - began)
     assert min(took) < 0.3e-3
+
+
+def test_a_write_that_failed_is_in_the_way_of_no_later_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = StatusFile(tmp_path)
+    for failing in ("pwrite", "link", "replace"):
+        for at_us in range(3):
+            file.write(report(at_us))
+        with monkeypatch.context() as patch:
+
+            def full(*_: Any) -> int:
+                raise OSError(errno.ENOSPC, "no space left")
+
+            patch.setattr(os, failing, full)
+            file.write(report(8))
+        for at_us in range(10, 14):
+            file.write(report(at_us))
+            found = read_status(tmp_path)
+            assert isinstance(found, WorkerStatus)
+            assert found.report.at_us == at_us, failing

@@ -41,6 +41,14 @@ def as_created(planned: PlannedTopic) -> ObservedTopic:
     return ObservedTopic("id", planned.partitions, 1, dict(planned.config))
 
 
+@pytest.mark.parametrize("role", ["commands", "events", "replies", "dead-letter"])
+def test_a_topic_that_takes_no_large_record_is_a_problem(plan: dict[str, PlannedTopic], role: str) -> None:
+    observed = as_created(plan[role])
+    assert topic_problems(plan[role], observed) == []
+    small = replace(observed, config={**(observed.config or {}), "max.message.bytes": "1048588"})
+    assert any("max.message.bytes" in each for each in topic_problems(plan[role], small))
+
+
 def test_names_and_partitions_follow_the_pipeline(plan: dict[str, PlannedTopic]) -> None:
     names = ["shop.stock-item.commands", "shop.stock-item.events", "shop.replies", "shop.dead-letter"]
     assert [each.name for each in plan.values()] == names
