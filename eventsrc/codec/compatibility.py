@@ -44,9 +44,14 @@ def check(pipeline: Pipeline, directory: Path) -> list[Problem]:
     catalog = Catalog(pipeline, directory)
     current = {file.fingerprint: file for file in catalog.schemas()}
     problems: list[Problem] = []
-    for written in schema_files.read_all(directory):
+    files = list(schema_files.read_all(directory))
+    for written in files:
         own = current.get(written.fingerprint)
-        problems += _clashes(own, written) if own is not None else _older(pipeline, catalog, written)
+        if own is None:
+            problems += _older(pipeline, catalog, written)
+        else:
+            problems += _clashes(own, written)
+            problems += _other_defaults(own, written, files)
     return problems
 
 
@@ -61,6 +66,40 @@ def _clashes(own: SchemaFile, written: SchemaFile) -> Iterator[Problem]:
         reason = f"{after} in the code, {before} in the file: Avro's fingerprint does not tell them apart"
         mend = "Leave the field as it was, and add one of another name, with a default, for the new type"
         yield Problem(written.relative_path, own.name, path, reason, mend)
+
+
+def _other_defaults(own: SchemaFile, written: SchemaFile, files: list[SchemaFile]) -> Iterator[Problem]:
+    """Of an event: records that lack a field are folded with its default, and checkpoints hold what came of the one before.
+    The fingerprint does not tell; where every record has the field, nothing comes of it."""
+    if written.kind != "event":
+        return
+    before, after = _defaults(written.schema), _defaults(own.schema)
+    older = [_defaults(each.schema) for each in files if (each.folder, each.name) == (written.folder, written.name)]
+    for path, default in after.items():
+        lacking = any(path not in each for each in older)
+        if lacking and path in before and before[path] != default:
+            reason = (
+                f"the default is {json.dumps(default)} in the code, {json.dumps(before[path])} in the file: events written "
+                "before there was this field would come to another state than they have"
+            )
+            mend = "Leave the default as it was; what new events need, their handler can give"
+            yield Problem(written.relative_path, own.name, path, reason, mend)
+
+
+def _defaults(schema: Json, within: str = "") -> dict[str, Json]:
+    """Of every field, by its path; None where there is none."""
+    if isinstance(schema, list):
+        return {path: default for member in schema for path, default in _defaults(member, within).items()}
+    if not isinstance(schema, dict):
+        return {}
+    found: dict[str, Json] = {}
+    for field in schema.get("fields", ()):
+        path = f"{within}.{field['name']}" if within else field["name"]
+        found[path] = field.get("default")
+        found |= _defaults(field["type"], path)
+    for inner in ("items", "values", "type"):
+        found |= _defaults(schema.get(inner), within)
+    return found
 
 
 def _older(pipeline: Pipeline, catalog: Catalog, written: SchemaFile) -> Iterator[Problem]:

@@ -161,7 +161,10 @@ def put_together(pipeline: Pipeline, told: Told, now_us: int) -> GroupStatus:
     alive = [each for each in told.statuses if isinstance(each, WorkerStatus) and each.alive]
     reports = sorted((each.report for each in alive), key=lambda report: report.at_us)
     by_key: dict[PartitionKey, tuple[WorkerReport, PartitionReport]] = {
-        partition.partition: (report, partition) for report in reports for partition in report.partitions
+        partition.partition: (report, partition)
+        for report in reports
+        if not _is_out(report, told, now_us)
+        for partition in report.partitions
     }
     partitions = tuple(_partition(key, told, by_key.get(key), cadence) for key in keys)
     return GroupStatus(
@@ -175,6 +178,13 @@ def put_together(pipeline: Pipeline, told: Told, now_us: int) -> GroupStatus:
         told.problems,
         tuple(_notes(told)),
     )
+
+
+def _is_out(report: WorkerReport, told: Told, now_us: int) -> bool:
+    """It has said nothing for long, and the group has its instance no more: what it said then holds for others now."""
+    members = None if told.offsets is None else told.offsets.members
+    silent = now_us - report.at_us > SILENT_AFTER_S * 1e6
+    return silent and members is not None and report.instance not in members
 
 
 def _notes(told: Told) -> Iterable[str]:

@@ -62,6 +62,11 @@ def longer_address(schema: Any) -> None:
     field(schema, "address")["type"] = {**address, "fields": address["fields"][1:]}
 
 
+def shorter_address(schema: Any) -> None:
+    address = field(schema, "address")["type"]
+    field(schema, "address")["type"] = {**address, "fields": address["fields"][:1]}
+
+
 def other_scale(schema: Any) -> None:
     decimal = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 3}
     field(schema, "fees").update(type={"type": "array", "items": decimal})
@@ -119,3 +124,32 @@ def test_an_aggregate_that_is_gone_is_named_and_another_pipelines_is_not(tmp_pat
     found = [str(problem) for problem in check(pipeline, tmp_path)]
     assert len(found) == 1
     assert "the pipeline has no aggregate 'ledger'" in found[0]
+
+
+def redefault_rate(schema: Any) -> None:
+    field(schema, "rate")["default"] = 2.0
+
+
+def redefault_city(schema: Any) -> None:
+    address = field(schema, "address")["type"]
+    city = {**address["fields"][1], "default": "Bonn"}
+    field(schema, "address")["type"] = {**address, "fields": [address["fields"][0], city]}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "lacking", "expected"),
+    [
+        ("Deposited", redefault_rate, drop("rate"), "Deposited.rate: the default is 1.0 in the code, 2.0 in the file"),
+        ("Closed", redefault_city, shorter_address, 'Closed.address.city: the default is "Berlin" in the code, "Bonn"'),
+        ("Deposited", redefault_rate, drop("note"), None),
+        ("Deposited", redefault_rate, None, None),
+        ("Deposited", lambda schema: None, drop("rate"), None),
+    ],
+)
+def test_a_default_that_old_events_are_read_by_stays(
+    name: str, changed: Any, lacking: Any, expected: str | None, tmp_path: Path
+) -> None:
+    schema_files.export(tmp_path, [older(CATALOG, name, changed)])
+    found = problems(tmp_path, name, lacking) if lacking is not None else check(pipeline, tmp_path)
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in str(found[0])

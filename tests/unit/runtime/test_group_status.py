@@ -123,6 +123,18 @@ def test_an_owner_that_left_is_named_as_such(members: frozenset[str] | None, wor
     assert words in status_text(found)
 
 
+@pytest.mark.parametrize(
+    ("members", "silent_s", "phase"),
+    [(frozenset({"b"}), 40, None), (frozenset({"b"}), 5, "open"), (frozenset({"a-0"}), 40, "open"), (None, 40, "open")],
+)
+def test_a_stuck_worker_that_the_group_has_no_more_owns_nothing(
+    members: frozenset[str] | None, silent_s: int, phase: str | None
+) -> None:
+    found = status(offsets(members=members), worker(*map(said, KEYS), at_us=NOW_US - silent_s * 1_000_000))
+    assert {each.phase for each in found.partitions} == {phase}
+    assert ("said nothing" in status_text(found)) == (silent_s > 10)
+
+
 def test_what_a_dead_worker_left_counts_for_nothing() -> None:
     found = status(offsets(), worker(*map(said, KEYS), alive=False))
     assert {each.phase for each in found.partitions} == {None}
