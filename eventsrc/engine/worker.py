@@ -485,6 +485,7 @@ class WorkerEngine:
         effects = self._drop_ahead()
         for key in partitions:
             ownership = self.owned.pop(key, None)
+            self._to_claim_anew.discard(key)
             self.checkpoints.left(key)
             if ownership is not None and ownership.fold is not None:
                 effects.append(StopReading(key))

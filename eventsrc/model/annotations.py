@@ -184,19 +184,18 @@ class TypeReader:
             raise Unreadable(
                 f"the class name {cls.__name__} is not ASCII, as Avro wants.", "an ASCII class name", "use"
             )
-        fields = [field.name for field in dataclasses.fields(cls)]
-        if [*inspect.signature(cls).parameters] != fields:
-            raise Unreadable(
-                f"{cls.__name__} is not made of its fields by position ({', '.join(fields)}).",
-                "the __init__ of a dataclass, without InitVar", "use",
-            )  # fmt: skip
         self._open.append(cls)
         try:
-            return RecordType(
-                cls, cls.__name__, tuple(self._nested_field(cls, field) for field in dataclasses.fields(cls))
-            )
+            fields = tuple(self._nested_field(cls, field) for field in dataclasses.fields(cls))
         finally:
             self._open.pop()
+        wanted = [field.name for field in fields]
+        if [*inspect.signature(cls).parameters] != wanted:
+            raise Unreadable(
+                f"{cls.__name__} is not made of its fields by position ({', '.join(wanted)}).",
+                "the __init__ of a dataclass, without InitVar", "use",
+            )  # fmt: skip
+        return RecordType(cls, cls.__name__, fields)
 
     def _nested_field(self, cls: type, field: dataclasses.Field[Any]) -> Field:
         owner = next(base for base in cls.__mro__ if field.name in own_annotations(base))

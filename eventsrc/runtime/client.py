@@ -33,7 +33,14 @@ from eventsrc.runtime.duplicates import DuplicateReader
 from eventsrc.runtime.reading import AggregateReader, check_partition_count
 from eventsrc.runtime.replies import WaitingCommand, outcome_of
 from eventsrc.runtime.sending import check_handled, encoded_command
-from eventsrc.runtime.settings import Settings, address_within, kafka_text, refuse_protected, without_address
+from eventsrc.runtime.settings import (
+    Settings,
+    address_within,
+    kafka_text,
+    librdkafka_name,
+    refuse_protected,
+    without_address,
+)
 
 if TYPE_CHECKING:
     from eventsrc.codec.catalog import Catalog
@@ -330,7 +337,7 @@ class AsyncClient:
 def _client_settings(
     bootstrap_servers: str | None, settings: Settings | None, librdkafka: Mapping[str, Any]
 ) -> Settings:
-    own = {name.replace("_", "."): kafka_text(value) for name, value in librdkafka.items()}
+    own = {librdkafka_name(name): kafka_text(value) for name, value in librdkafka.items()}
     refuse_protected(own)
     address = bootstrap_servers or address_within(own)
     if settings is None:

@@ -217,6 +217,12 @@ def _merged_kafka(sources: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
     return without_address(merged)  # else it would stand above one that a higher source has
 
 
+def librdkafka_name(name: str) -> str:
+    """The setting that a variable or a keyword names, where a dot cannot stand. One has an underscore of its own."""
+    dotted = name.lower().replace("_", ".")
+    return "log_level" if dotted == "log.level" else dotted
+
+
 def kafka_text(value: object) -> str:
     """A value as librdkafka's configuration writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -238,7 +244,7 @@ def _from_variables(variables: Mapping[str, str]) -> dict[str, Any]:
         if value and each.name != "kafka":
             found[each.name] = value
     found["kafka"] = {
-        name.removeprefix(_KAFKA_PREFIX).lower().replace("_", "."): value
+        librdkafka_name(name.removeprefix(_KAFKA_PREFIX)): value
         for name, value in variables.items()
         if name.startswith(_KAFKA_PREFIX)
     }

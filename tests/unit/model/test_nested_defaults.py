@@ -32,6 +32,12 @@ class WithInitVar:
     more: InitVar[int]
 
 
+@dataclass
+class KeywordOnly:
+    amount: int = field(kw_only=True)
+    name: str
+
+
 @dataclass(init=False)
 class OwnInit:
     amount: int
@@ -69,6 +75,7 @@ def declare(kind: Any, **more: Any) -> None:
         (Any_Code, "a schema cannot hold other code"),
         (TextAliases, "the aliases of TextAliases.amount are a str"),
         (WrongDefault, "the default None of WrongDefault.amount is no int"),
+        (KeywordOnly, "KeywordOnly.amount is not given by position"),
         (WithInitVar, "WithInitVar is not made of its fields by position"),
         (OwnInit, "OwnInit is not made of its fields by position"),
         (Shared, "would be shared by all"),

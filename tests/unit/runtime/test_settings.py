@@ -219,3 +219,9 @@ def test_an_address_or_a_form_that_is_none_is_refused_with_its_source(
 ) -> None:
     with pytest.raises(InvalidSettings, match=re.escape(words)):
         Settings.resolve({}, environ, tmp_path)
+
+
+def test_a_setting_with_an_underscore_of_its_own_reaches_child_processes(tmp_path: Path) -> None:
+    given = Settings.resolve({"kafka": {"log_level": "6", "client.id": "x"}}, {}, tmp_path)
+    assert dict(Settings.resolve({}, given.in_environment(), tmp_path).kafka) == {"log_level": "6", "client.id": "x"}
+    assert _client_settings(None, Settings(), {"log_level": 6}).kafka == {"log_level": "6"}
