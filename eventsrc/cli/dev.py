@@ -50,7 +50,7 @@ def dev(
     with _interrupted_by_signals() as asked:
         try:
             if fresh:
-                stack.wipe()
+                stack.wipe_own()
             services = resolve_services(stack, given)
             print(describe(services), flush=True)
             _prepare(services)

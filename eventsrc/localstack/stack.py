@@ -129,16 +129,20 @@ class LocalStack:
             supervisor.kill()
             supervisor.wait()
 
-    def wipe(self) -> None:
-        """Removes everything in the state directory. Raises `StackUnavailable` if a stack runs there, or where it holds anything
-        else: then it is no state directory, or not that alone."""
-        if not self.directory.root.exists():
-            return
-        if foreign := self.directory.foreign():
+    def wipe_own(self) -> None:
+        """As `wipe`, of a directory that a person has named: raises `StackUnavailable` too where it holds anything else, since
+        then it is no state directory, or not that alone."""
+        if self.directory.root.exists() and (foreign := self.directory.foreign()):
             raise StackUnavailable(
                 f"{self.directory.root} is not wiped: it holds what is no state of eventsrc ({', '.join(foreign[:5])})",
                 "give a --state-dir of its own, or take these out",
             )
+        self.wipe()
+
+    def wipe(self) -> None:
+        """Removes everything in the state directory. Raises `StackUnavailable` if a stack runs there."""
+        if not self.directory.root.exists():
+            return
         self.directory.make()
         lock = self._lock_to_wipe()
         try:

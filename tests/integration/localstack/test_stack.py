@@ -314,7 +314,8 @@ def test_what_no_stack_has_put_there_is_not_wiped(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("precious")
     (tmp_path / ".gitignore").write_text("*.log\n")
     with pytest.raises(StackUnavailable, match=r"not wiped.*app\.py"):
-        LocalStack(tmp_path).wipe()
+        LocalStack(tmp_path).wipe_own()
     assert sorted(each.name for each in tmp_path.iterdir()) == [".gitignore", "app.py"]
+    LocalStack(tmp_path / "none").wipe_own()
     LocalStack(tmp_path).directory.make()
     assert (tmp_path / ".gitignore").read_text() == "*.log\n"
