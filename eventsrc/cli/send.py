@@ -75,9 +75,8 @@ def _send_one(
             "write eventsrc send [APP] AGGREGATE ID COMMAND JSON, for example: "
             """eventsrc send Account alice Deposit '{"amount": 5}'; an id that begins with '-' follows after --"""
         )
-    find_aggregate(
-        pipeline, words[0]
-    )  # told before the payload: a word too many in front moves each into the next one's place
+    # told before the payload: a word too many in front moves each into the next one's place
+    find_aggregate(pipeline, words[0])
     payload = parse_json(words[3], "the payload") if len(words) == 4 else {}
     line = {"aggregate": words[0], "id": words[1], "command": words[2], "payload": payload}
     began = time.monotonic()

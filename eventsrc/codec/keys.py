@@ -23,6 +23,11 @@ def parse_event_key(key: bytes) -> tuple[bytes, int, int] | None:
     return (aggregate_id, sequence, term) if sequence < _LONG and term < _LONG else None
 
 
+def id_in(event_key: bytes) -> bytes:
+    """The aggregate's id, of a key that is known to be an event's."""
+    return event_key.rpartition(b"@")[0]
+
+
 def barrier_key(unique: UUID) -> bytes:
     return b"\0barrier@%b" % str(unique).encode()
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from eventsrc.codec.keys import id_in
 from eventsrc.errors import InvalidMoment
 from eventsrc.model.moments import AtBoundary, AtPositions, AtSequence, AtTime, Moment, Place
 from eventsrc.model.position import Position
@@ -71,7 +72,7 @@ class PartitionCut:
     def takes_in(self, offset: int, key: bytes, meta: EventMeta) -> bool:
         """As `admits`, for the event under that key which is known to be asked for, and was folded; False where it is not."""
         if meta.count != 1 or self._in_the_middle:
-            identity = key.rpartition(b"@")[0]
+            identity = id_in(key)
             (self._in_the_middle.add if meta.index + 1 < meta.count else self._in_the_middle.discard)(identity)
         if meta.causation_id is not None:
             self.causes.add(meta.causation_id)

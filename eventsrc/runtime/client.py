@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 from confluent_kafka import murmur2
 
+from eventsrc.adapters.kafka.config import without_address
 from eventsrc.codec.control import Reply
 from eventsrc.codec.framing import prefix_of
 from eventsrc.errors import EventsrcError, NotThisKind
@@ -39,7 +40,6 @@ from eventsrc.runtime.settings import (
     kafka_text,
     librdkafka_name,
     refuse_protected,
-    without_address,
 )
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from eventsrc.adapters.kafka.history import Bounds
 from eventsrc.adapters.kafka.log_reader import LogReader, TopicPlace
 from eventsrc.codec.blocks import Block, StoredRuns, entry_sequence, split_entry
 from eventsrc.codec.catalog import Catalog
+from eventsrc.codec.keys import id_in
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.engine.notes import TopicIds
 from eventsrc.engine.partition import PartitionKey
@@ -215,7 +216,7 @@ class _Partition:
             except LogInconsistent as error:
                 raise LogInconsistent(f"{place.topic}/{place.partition}: {error}", error.code) from error
             if recorded is not None and key is not None:
-                self._check_state(fold, key.rpartition(b"@")[0], recorded.sequence)
+                self._check_state(fold, id_in(key), recorded.sequence)
         fold.finish()
         while following is not None:
             self._check_covered(following, fold)

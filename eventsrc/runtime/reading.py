@@ -15,7 +15,7 @@ from confluent_kafka import murmur2
 from eventsrc.adapters.kafka.history import StoredRecord
 from eventsrc.codec.catalog import flat
 from eventsrc.codec.framing import prefix_of
-from eventsrc.codec.keys import parse_event_key
+from eventsrc.codec.keys import id_in, parse_event_key
 from eventsrc.engine.cut import PartitionCut, bounds_of, check_within
 from eventsrc.engine.fold import PartitionFold
 from eventsrc.errors import DecodingError, InvalidMoment, InvalidSchema, LogInconsistent, TopicsInvalid
@@ -137,8 +137,7 @@ class AggregateReader:
                         break
                     recorded = fold.feed(*record)
                     if recorded is not None:
-                        key = (record.key or b"").rpartition(b"@")[0]
-                        yield key, self._as_written(fold.aggregate, recorded, record)
+                        yield id_in(record.key or b""), self._as_written(fold.aggregate, recorded, record)
             if fold.only is not None:  # past the last stable offset, other ids may be in the middle of a command
                 fold.finish()
         except LogInconsistent as error:

@@ -44,10 +44,13 @@ def _uncancellable() -> Future[Outcome]:
     return future
 
 
-def _ignored(left: BaseException) -> None:
-    """A callback that exits would end the thread on which all other commands are answered. What is an Exception, the future has
-    logged by itself."""
-    logger.error("a callback of a command's future raised %s: it is ignored", type(left).__name__, exc_info=left)
+def _end(end: Callable[[Any], None], what: Any) -> None:
+    """`end` is of a future. A callback that exits would end the thread on which all other commands are answered; what is an
+    Exception, the future has logged by itself."""
+    try:
+        end(what)
+    except BaseException as left:
+        logger.exception("a callback of a command's future raised %s: it is ignored", type(left).__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -70,16 +73,10 @@ class WaitingCommand:
         return self.aggregate.name, self.partition
 
     def succeed(self, outcome: Outcome) -> None:
-        try:
-            self.future.set_result(outcome)
-        except BaseException as left:  # noqa: BLE001 - told there
-            _ignored(left)
+        _end(self.future.set_result, outcome)
 
     def fail(self, error: BaseException) -> None:
-        try:
-            self.future.set_exception(error)
-        except BaseException as left:  # noqa: BLE001 - told there
-            _ignored(left)
+        _end(self.future.set_exception, error)
 
     def describe(self) -> str:
         return f'command {uuid.UUID(bytes=self.command_id)} to {self.aggregate.name} "{self.key.decode()}"'

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from eventsrc.adapters.kafka.config import ADDRESSES, PROTECTED
+from eventsrc.adapters.kafka.config import ADDRESSES, PROTECTED, without_address
 from eventsrc.codes import Refusal
 from eventsrc.errors import InvalidSettings, Unreachable
 from eventsrc.runtime.http_address import HttpAddress
@@ -231,10 +231,6 @@ def kafka_text(value: object) -> str:
 def address_within(kafka: Any) -> str | None:
     """Kafka's address among librdkafka's own settings of one source: as good as that source's `bootstrap_servers`."""
     return next((kafka[name] for name in ADDRESSES if kafka.get(name)), None) if isinstance(kafka, Mapping) else None
-
-
-def without_address(kafka: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in kafka.items() if name not in ADDRESSES}
 
 
 def _from_variables(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -96,8 +96,8 @@ def test_events_after_what_the_states_have_seen_are_folded(storing: Stage) -> No
     """)
 
 
-def test_a_store_that_is_away_holds_no_takeover_back(storing: Stage) -> None:
-    """Commands go on; the first checkpoint claims, and holds every state."""
+def open_without_store(storing: Stage) -> None:
+    """Taken over while the store was away; it is back, and the first checkpoint, which claims, is on its way."""
     stored_one(storing).play(TAKEN_AGAIN.format(committed=2, barrier=5))
     storing.play("""
         loaded account/0 #2 away
@@ -109,6 +109,13 @@ def test_a_store_that_is_away_holds_no_takeover_back(storing: Stage) -> None:
         tick 1
         turn
         -> write account/0 #2 position 6 seen 6 commands 2: b@1 id@1 claiming all
+    """)
+
+
+def test_a_store_that_is_away_holds_no_takeover_back(storing: Stage) -> None:
+    """Commands go on; the first checkpoint claims, and holds every state."""
+    open_without_store(storing)
+    storing.play("""
         written account/0 #2
         request account/0
         tick 1
@@ -196,17 +203,8 @@ def test_a_refused_claim_begins_the_takeover_again_and_then_halts(storing: Stage
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_refused_claim_does_not_overtake_our_own_transaction(storing: Stage, ahead: bool) -> None:
-    stored_one(storing).play(TAKEN_AGAIN.format(committed=2, barrier=5))
+    open_without_store(storing)
     storing.play(f"""
-        loaded account/0 #2 away
-        -> read account/0
-        replayed account/0 0..5
-        -> stop reading account/0
-        -> open account/0 at 2
-        request account/0
-        tick 1
-        turn
-        -> write account/0 #2 position 6 seen 6 commands 2: b@1 id@1 claiming all
         commands account/0 2:withdraw100
         -> commit account/0 2..3 by m1
         {"commands account/0 3:withdraw200" if ahead else ""}
@@ -222,17 +220,8 @@ def test_a_refused_claim_does_not_overtake_our_own_transaction(storing: Stage, a
 
 
 def test_a_truncated_log_is_found_by_the_first_claim_where_the_store_was_away_at_the_takeover(storing: Stage) -> None:
-    stored_one(storing).play(TAKEN_AGAIN.format(committed=2, barrier=5))
+    open_without_store(storing)
     storing.play("""
-        loaded account/0 #2 away
-        -> read account/0
-        replayed account/0 0..5
-        -> stop reading account/0
-        -> open account/0 at 2
-        request account/0
-        tick 1
-        turn
-        -> write account/0 #2 position 6 seen 6 commands 2: b@1 id@1 claiming all
         not-written account/0 #2 superseded
         -> pause account/0
         -> ask account/0 #3

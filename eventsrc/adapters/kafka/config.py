@@ -25,5 +25,9 @@ Config = dict[str, str | int | float | bool]
 
 def client_config(bootstrap_servers: str, extra: Mapping[str, str] | None = None) -> Config:
     """What every client of ours shares. `extra` are the user's own librdkafka settings (`-X key=value`)."""
-    own = {name: value for name, value in (extra or {}).items() if name not in ADDRESSES}
-    return {**_PROMPT_RETRIES, **own, "bootstrap.servers": bootstrap_servers}
+    return {**_PROMPT_RETRIES, **without_address(extra or {}), "bootstrap.servers": bootstrap_servers}
+
+
+def without_address(kafka: Mapping[str, str]) -> dict[str, str]:
+    """The user's own settings, but for those that say where Kafka is."""
+    return {name: value for name, value in kafka.items() if name not in ADDRESSES}
