@@ -73,7 +73,8 @@ class PipelineSettings:
     checkpoint_interval: float = 60.0
     """A partition that changes is checkpointed at least this often; sooner where the recovery time objective wants it."""
     checkpoint_overhead: float = 0.05
-    """The share of the worker's time that taking checkpoints may cost; the objective gives way to it, with a warning."""
+    """The share of the processing loop's time that encoding states for checkpoints may cost; writing them, on a thread beside it,
+    costs about as much again. The objective gives way to it, with a warning."""
     live_aggregates: int = 200_000
     """Of one worker, kept as objects; the others stay encoded until a command touches them."""
     commands_retention: float = 7 * _DAY_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -151,3 +152,23 @@ def test_stored_keys_that_came_before_are_passed_over_one_step_at_a_time() -> No
     steps = list(of.entries_by_steps(None))
     assert {step[0] for step in steps[:21] if step is not None} == set(of.live)
     assert steps[21:] == [None] * 20
+
+
+@pytest.mark.parametrize("first", [1, 10, 30])
+def test_a_checkpoint_of_all_misses_none_that_moves_meanwhile(first: int) -> None:
+    """A stored state that a command touches between two slices is neither among those that were live nor passed over."""
+    numbers = range(20)
+    of = states({b"%d" % number: account_entry(1, number) for number in numbers})
+    for number in numbers[:10]:
+        live_account(of, b"new%d" % number, 1)
+    steps = of.entries_by_steps(None)
+    taken = list(islice(steps, first))
+    for number in numbers:
+        of.hydrate(b"%d" % number)
+    of.cool(7, ())
+    live_account(of, b"later", 1)
+    taken += steps
+    names = [step[0] for step in taken if step is not None]
+    assert sorted(names) == sorted(
+        {b"%d" % number for number in numbers} | {b"new%d" % number for number in numbers[:10]}
+    )
