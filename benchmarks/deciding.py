@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from confluent_kafka import TIMESTAMP_CREATE_TIME, murmur2
+from confluent_kafka import murmur2
 
 from benchmarks import results
 from benchmarks.machine import SYSTEM_CORE, load_average, pin
@@ -24,7 +24,8 @@ from eventsrc.engine.decide import Limits, SectionDecider, Surroundings
 from eventsrc.engine.partition import Partition, PartitionKey
 from eventsrc.engine.states import States
 from eventsrc.model.identity import random_command_id
-from eventsrc.model.position import Position
+from eventsrc.model.position import Offset, Position
+from eventsrc.testing.memory.log import MemoryRecord
 
 SIZES = (1, 10, 100, 1_000, 10_000)
 KEY = b"cart-1"
@@ -59,35 +60,6 @@ class Cart:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """As the consumer brings it."""
-
-    at: int
-    of: bytes
-
-    def topic(self) -> str:
-        return "deciding.cart.commands"
-
-    def partition(self) -> int:
-        return 0
-
-    def key(self) -> bytes:
-        return KEY
-
-    def value(self) -> bytes:
-        return self.of
-
-    def offset(self) -> int:
-        return self.at
-
-    def timestamp(self) -> tuple[int, int]:
-        return TIMESTAMP_CREATE_TIME, NOW_US // 1000
-
-    def headers(self) -> None:
-        return None
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """`state_bytes`: of the encoded state; `cpu_us`: per command."""
 
@@ -110,11 +82,11 @@ def measure(entries: int, rounds: int) -> Measured:
     count = max(20, min(2_000, 200_000 // entries))
     taken = []
     for _ in range(rounds):
-        commands = [Add(f"sku-{number % entries:06d}", 1) for number in range(count)]
-        records = [
-            Record(partition.position + place, write(random_command_id(), None, None, NOW_US, None, command))
-            for place, command in enumerate(commands)
-        ]
+        records = []
+        for number in range(count):
+            command = write(random_command_id(), None, None, NOW_US, None, Add(f"sku-{number % entries:06d}", 1))
+            at = Offset(partition.position + number)
+            records.append(MemoryRecord("deciding.cart.commands", 0, at, KEY, command, NOW_US // 1000))
         decider = SectionDecider(
             partition, Batch(BatchKind.COMMANDS, None), Limits(), Surroundings(str, murmur2), NOW_US
         )
