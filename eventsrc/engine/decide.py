@@ -20,6 +20,7 @@ from eventsrc.codec.framing import parse_prefix
 from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.compiled import CompiledCommand, payload_hash
 from eventsrc.engine.dead_letters import Refused, dead_letter
+from eventsrc.engine.known_ids import LONG_BYTES, has_remembered, holds
 from eventsrc.engine.memory import ENTRY_BYTES, LIMIT_BYTES, WINDOW_US, first_time, forget, pack_entry, recall
 from eventsrc.engine.partition import CommandPlace, Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
@@ -145,9 +146,10 @@ class SectionDecider:
                 command_id, correlation_id, causation_id, reply, body_start, command = read(value)
                 memory = instance._eventsrc_memory
                 # not `in`: for bytes it first raises and drops a TypeError; and backwards it is thrice as fast
-                if memory.rfind(command_id) < 0 or not self._repeated(
-                    memory, command_id, reply, payload_hash(value, body_start, seed)
-                ):
+                found = (
+                    memory.rfind(command_id) >= 0 if len(memory) < LONG_BYTES else holds(instance, memory, command_id)
+                )
+                if not found or not self._repeated(memory, command_id, reply, payload_hash(value, body_start, seed)):
                     if validate is not None:
                         validate(command)
                     before = capture(instance)
@@ -203,6 +205,8 @@ class SectionDecider:
                         ):
                             memory = forget(memory, keep, at)
                         instance._eventsrc_memory = memory + pack_entry(command_id, sequence, at, total, hashed)
+                        if len(memory) >= LONG_BYTES:
+                            has_remembered(instance, command_id)
                         if new:
                             undo[key], live[key] = (instance, None), instance
                             self._section.created += 1

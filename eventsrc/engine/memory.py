@@ -15,6 +15,8 @@ LIMIT = 1024
 _ENTRY = Struct("<16sqqi8s")
 _TIME = slice(24, 32)
 ENTRY_BYTES = _ENTRY.size
+ID_BYTES = 16
+"""Of the command id, with which an entry begins."""
 pack_entry = _ENTRY.pack
 """Command id, the aggregate's sequence after it, its time, how many events it made, its payload's hash: an entry, to stand
 behind the others. The hot loop does what `remember` does by itself: two calls less for each command."""

@@ -1,4 +1,4 @@
-"""What every aggregate has beside its own fields: its key, its sequence and its deduplication memory."""
+"""What every aggregate has beside its own fields: its key, its sequence, its deduplication memory and an index of that."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ class Aggregate:
     """What every aggregate is. `@pipeline.aggregate` adds it by itself; written out, `class Account(Aggregate)`, it
     shows `self.id` and `self.sequence` to type checkers that do not use `eventsrc.mypy`."""
 
-    __slots__ = ("_eventsrc_key", "_eventsrc_memory", "_eventsrc_sequence")
+    __slots__ = ("_eventsrc_key", "_eventsrc_known", "_eventsrc_memory", "_eventsrc_sequence")
 
     _eventsrc_pipeline: ClassVar[Pipeline]
     """Where the class was declared."""
     _eventsrc_key: bytes
     _eventsrc_sequence: int
     _eventsrc_memory: bytes
+    _eventsrc_known: object
+    """`engine.known_ids.KnownIds` of a long memory, or None. No part of the state."""
 
     @property
     def id(self) -> str:

@@ -33,6 +33,7 @@ class Desk:
     partition: Partition = field(init=False)
     batch: Batch = field(default_factory=lambda: Batch(BatchKind.COMMANDS, b"metadata"))
     clock_s: float = 0.0
+    now_us: int = NOW_US
 
     def __post_init__(self) -> None:
         compiled = CompiledAggregate(self.aggregate, catalog)
@@ -51,7 +52,7 @@ class Desk:
         return self.run(records)
 
     def run(self, records: Sequence[Record], deadline_s: float = 1.0) -> int:
-        decider = SectionDecider(self.partition, self.batch, self.limits, self.surroundings, NOW_US)
+        decider = SectionDecider(self.partition, self.batch, self.limits, self.surroundings, self.now_us)
         return decider.run(records, lambda: self.clock_s, deadline_s)
 
     def next_batch(self) -> Batch:
