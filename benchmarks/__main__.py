@@ -20,7 +20,8 @@ from typing import Any
 from benchmarks.machine import ROOT, load_average
 
 NAMES = (
-    "codec", "deciding", "throughput", "latency", "startup", "checkpoints", "memory", "recovery", "replay", "snapshots",
+    "codec", "deciding", "throughput", "latency", "startup", "checkpoints", "checkpoints_apart", "memory", "recovery",
+    "replay", "snapshots",
 )  # fmt: skip
 
 
