@@ -73,7 +73,8 @@ class Bench:
         return WriteCheckpoint(
             partition=KEY,
             attempt=self.attempt,
-            entries=list(states.items()),
+            states=len(states),
+            blocks=list(build_blocks(states.items())),
             extends=extends,
             **{**usual, **changed},
         )
