@@ -170,43 +170,27 @@ def build_blocks(
 ) -> Iterator[bytes]:
     """Blocks of one run, from keys (1 to 255 bytes, each once) and their entries in any order; all are taken in before the
     first block comes. An entry larger than `max_block_bytes` has a block of its own."""
-    taken = TakenEntries()
-    for key, encoded in entries:
-        taken.add(key, encoded)
-    return taken.blocks(states_per_block, max_block_bytes)
+    return _in_blocks(_sorted(entries), states_per_block, lambda taken: _of_entries(taken, max_block_bytes))
 
 
 _HashedEntry = tuple[int, bytes, bytes]
 """The hash of a key, the key, its entry: put together only as the block is, since a copy of each costs as much as its hash."""
 
 
-class TakenEntries:
-    """What blocks will be built of: entries come one at a time, in any order, and then blocks one at a time."""
+def _sorted(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[_HashedEntry]:
+    buckets: defaultdict[int, list[_HashedEntry]] = defaultdict(list)
+    hash_of = key_hash
+    for key, encoded in entries:
+        hashed = hash_of(key)
+        buckets[hashed >> _BUCKET_SHIFT].append((hashed, key, encoded))
+    return chain.from_iterable(_sorted_buckets(buckets))
 
-    __slots__ = ("_buckets", "states")
 
-    def __init__(self) -> None:
-        self._buckets: defaultdict[int, list[_HashedEntry]] = defaultdict(list)
-        self.states = 0
-
-    def add(self, key: bytes, encoded: bytes) -> None:
-        """`key`: 1 to 255 bytes, each once."""
-        hashed = key_hash(key)
-        self._buckets[hashed >> _BUCKET_SHIFT].append((hashed, key, encoded))
-        self.states += 1
-
-    def blocks(
-        self, states_per_block: int = STATES_PER_BLOCK, max_block_bytes: int = MAX_BLOCK_BYTES
-    ) -> Iterator[bytes]:
-        """Of one run, in order. Entries are let go of as they are built in: this can be had once."""
-        ordered = chain.from_iterable(self._sorted_buckets())
-        return _in_blocks(ordered, states_per_block, lambda taken: _of_entries(taken, max_block_bytes))
-
-    def _sorted_buckets(self) -> Iterator[list[_HashedEntry]]:
-        for number in sorted(self._buckets):
-            bucket = self._buckets.pop(number)
-            bucket.sort()
-            yield bucket
+def _sorted_buckets(buckets: dict[int, list[_HashedEntry]]) -> Iterator[list[_HashedEntry]]:
+    for number in sorted(buckets):
+        bucket = buckets.pop(number)
+        bucket.sort()
+        yield bucket
 
 
 def _of_entries(taken: Sequence[_HashedEntry], max_block_bytes: int) -> bytes | None:

@@ -1,14 +1,13 @@
 """Taking checkpoints: which partition's is due, gathering its states between batches, and when they may be written.
 
-    IDLE --due--> GATHERING --every block built--> SETTLING --the last batch they saw committed--> WRITING --> IDLE
+    IDLE --due--> GATHERING --every state taken--> SETTLING --the last batch they saw committed--> WRITING --> IDLE
                     ^                                 |
                     +------ a batch was taken back ---+
 
-States are encoded, and blocks built of them, on the loop's thread in slices: a thread beside it would take the interpreter
-from the loop a thousand times, and find every state out of the caches. Live objects carry changes that are not committed
-yet, so the blocks go to the writer only once every batch that had been processed by then has committed. The checkpoint's
-position is where the partition stood, committed, when gathering began: each state is at least as new. One partition at a
-time. Knows nothing of the database: `WriteCheckpoint` is performed elsewhere, and answered.
+States are encoded on the loop's thread in slices; live objects carry changes that are not committed yet, so the bytes
+go to the writer only once every batch that had been processed by then has committed. The checkpoint's position is where
+the partition stood, committed, when gathering began: each state is at least as new. One partition at a time.
+Knows nothing of the database: `WriteCheckpoint` is performed elsewhere, and answered.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from eventsrc.codec.blocks import TakenEntries
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
 from eventsrc.codec.framing import prefix_of
@@ -137,14 +135,7 @@ class Checkpoints:
         if gathering.stage is not Stage.WRITING:
             of_all, steps = self._steps(lineage, gathering.changed)
             lineage.gathering = replace(
-                gathering,
-                stage=Stage.GATHERING,
-                of_all=of_all,
-                steps=steps,
-                taken=TakenEntries(),
-                building=None,
-                blocks=[],
-                awaits=None,
+                gathering, stage=Stage.GATHERING, of_all=of_all, steps=steps, entries=[], awaits=None
             )
 
     # ---- gathering
@@ -234,13 +225,13 @@ class Checkpoints:
         return of_all, lineage.states.entries_by_steps(None if of_all else changed)
 
     def gather(self, at: Instant) -> list[WriteCheckpoint]:
-        """Encode one slice of states, or build one block of those that were taken."""
+        """Encode one slice of states."""
         lineage = self._active
         if lineage is None or lineage.gathering is None or lineage.gathering.stage is not Stage.GATHERING:
             return []
         gathering, began_s = lineage.gathering, self.clock_s()
         try:
-            done = self._gather_slice(lineage, gathering)
+            done = self._encode_slice(lineage, gathering)
         except (EncodingError, SnapshotDamaged) as wrong:
             self._unencodable(lineage, gathering, str(wrong), at)
             return []
@@ -254,30 +245,16 @@ class Checkpoints:
         gathering.stage = Stage.SETTLING
         return [] if gathering.awaits is not None else [self._write(lineage, gathering)]
 
-    def _gather_slice(self, lineage: Lineage, gathering: Gathering) -> bool:
-        """Whether it was the last one."""
-        if gathering.building is None:
-            if not self._encode_slice(lineage, gathering):
-                return False
-            gathering.building = gathering.taken.blocks()
-            if gathering.taken.states > SLICE_STATES:
-                return False
-        for built in gathering.building:
-            gathering.blocks.append(built)
-            if gathering.taken.states > SLICE_STATES:
-                return False
-        return True
-
     @staticmethod
     def _encode_slice(lineage: Lineage, gathering: Gathering) -> bool:
         """Whether it was the last one."""
-        add, taken, size = gathering.taken.add, 0, 0
+        entries, taken, size = gathering.entries, 0, 0
         try:
             for step in islice(gathering.steps, SLICE_STATES):
                 taken += 1
                 if step is None:
                     continue
-                add(*step)
+                entries.append(step)
                 size += len(step[1])
                 if size >= SLICE_BYTES:
                     return False
@@ -305,13 +282,12 @@ class Checkpoints:
             events_topic_id=ids.events,
             folded_by=FoldedBy(aggregate.version, self.catalog.state_fingerprint(aggregate)),
         )
-        blocks, gathering.blocks = gathering.blocks, []
+        entries, gathering.entries = gathering.entries, []
         return WriteCheckpoint(
             partition.key,
             gathering.attempt,
             checkpoint,
-            gathering.taken.states,
-            blocks,
+            entries,
             lineage.newest,
             lineage.head,
             lineage.claimed,

@@ -285,14 +285,13 @@ class LoadSnapshot:
 @frozen
 class WriteCheckpoint:
     """Write it, as a change to `extends` (None: it holds every state), over the head row that has `head`; claim first where
-    that was not done. `blocks`: of one run, with so many `states`; `covers_all`: with every one that `extends` knows, so
-    that nothing of it is needed."""
+    that was not done. `entries`: aggregate ids with their encoded states; `covers_all`: of every one that
+    `extends` knows, so that nothing of it is needed."""
 
     partition: PartitionKey
     attempt: int
     checkpoint: Checkpoint
-    states: int
-    blocks: Sequence[bytes]
+    entries: Sequence[tuple[bytes, bytes]]
     extends: StoredCheckpoint | None
     head: uuid.UUID | None
     claimed: bool

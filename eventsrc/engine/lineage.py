@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from eventsrc.codec.blocks import TakenEntries
 from eventsrc.engine.batch import Batch
 from eventsrc.engine.partition import Partition
 from eventsrc.engine.states import States
@@ -47,8 +46,7 @@ class Stage(enum.Enum):
 @dataclass(slots=True, eq=False)
 class Gathering:
     """One checkpoint on its way. `changed`: what is to be marked dirty again if it fails; None: as in `Lineage.dirty`. `steps`:
-    of these, or `of_all`: then it needs nothing of the one before. `building`: of what was `taken`, once that is every state;
-    `blocks`: built of it by now. `requested`: by an operator, who is served by the next one
+    of these, or `of_all`: then it needs nothing of the one before. `requested`: by an operator, who is served by the next one
     if it fails."""
 
     attempt: int
@@ -57,9 +55,7 @@ class Gathering:
     of_all: bool
     steps: Iterator[tuple[bytes, bytes] | None]
     stage: Stage = Stage.GATHERING
-    taken: TakenEntries = field(default_factory=TakenEntries)
-    building: Iterator[bytes] | None = None
-    blocks: list[bytes] = field(default_factory=list)
+    entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     awaits: Batch | None = None
     writing_since_s: float | None = None
     extends_damaged: bool = False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from eventsrc.codec.blocks import Block, StoredRuns
+from eventsrc.codec.blocks import Block, StoredRuns, build_blocks
 from eventsrc.engine.effects import (
     CheckpointFailed,
     CheckpointRequested,
@@ -166,7 +166,7 @@ class CheckpointWriting:
             logger.exception("writing the checkpoint of partition %s failed", key)
             self.report(CheckpointFailed(key, asked.attempt, f"writing it failed: {failure}"))
             return
-        self.report(CheckpointWritten(key, asked.attempt, stored, asked.states))
+        self.report(CheckpointWritten(key, asked.attempt, stored, len(asked.entries)))
         self._tidy(key, stored)
 
     def _write(self, asked: WriteCheckpoint) -> StoredCheckpoint:
@@ -177,7 +177,7 @@ class CheckpointWriting:
             extends, head = extends and merged[1], merged[1].id
         if not asked.claimed:
             head = store.claim(key, term, asked.checkpoint.events_topic_id).checkpoint
-        run: Run = store.add_segments(key, term, asked.blocks) if asked.blocks else ()
+        run: Run = store.add_segments(key, term, build_blocks(asked.entries)) if asked.entries else ()
         before = () if extends is None or asked.covers_all else extends.runs
         runs = (*before, run) if run else before
         stored = StoredCheckpoint(self.new_id(), asked.checkpoint, runs, self.now())

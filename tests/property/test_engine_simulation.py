@@ -191,7 +191,7 @@ def _write_at_once(self: Checkpoints, at: object) -> list[object]:
     gathering = lineage.gathering if lineage is not None else None
     if lineage is None or gathering is None or gathering.stage is not Stage.GATHERING:
         return []
-    return [self._write(lineage, gathering)] if self._gather_slice(lineage, gathering) else []
+    return [self._write(lineage, gathering)] if self._encode_slice(lineage, gathering) else []
 
 
 def _replaced_but_not_copied(value: Any, **changes: Any) -> Any:

@@ -256,7 +256,7 @@ class Stage:
         checkpoint, extends, head = effect.checkpoint, effect.extends, effect.head
         words = [f"write {effect.partition} #{effect.attempt} position {checkpoint.position} seen"]
         words.append(f"{checkpoint.seen_position} commands {checkpoint.commands_position}:")
-        words += sorted(f"{_name(key)}@{entry_sequence(encoded)}" for key, encoded in _entries(effect).items())
+        words += sorted(f"{_name(key)}@{entry_sequence(encoded)}" for key, encoded in effect.entries)
         words += [] if extends is None else [f"extending {extends.id.int}"]
         words += [] if head is None or (extends is not None and head == extends.id) else [f"over {head.int}"]
         words += ["claiming"] * (not effect.claimed) + ["all"] * effect.covers_all
@@ -287,8 +287,8 @@ class Stage:
         return CheckpointWritten(
             _key(words[0]),
             int(words[1][1:]),
-            self._store(asked.checkpoint, before | _entries(asked)),
-            asked.states,
+            self._store(asked.checkpoint, before | dict(asked.entries)),
+            len(asked.entries),
         )
 
     def _merged(self, words: list[str], metadata: str) -> Input:
@@ -311,10 +311,6 @@ class Stage:
 
     def _claim_refused(self, words: list[str], metadata: str) -> Input:
         return SnapshotClaimRefused(_key(words[0]), int(words[1][1:]), "its head has term 99")
-
-
-def _entries(asked: WriteCheckpoint) -> dict[bytes, bytes]:
-    return dict(StoredRuns([[Block(encoded) for encoded in asked.blocks]]))
 
 
 def _name(key: bytes) -> str:

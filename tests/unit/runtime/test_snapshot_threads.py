@@ -73,8 +73,7 @@ class Bench:
         return WriteCheckpoint(
             partition=KEY,
             attempt=self.attempt,
-            states=len(states),
-            blocks=list(build_blocks(states.items())),
+            entries=list(states.items()),
             extends=extends,
             **{**usual, **changed},
         )
