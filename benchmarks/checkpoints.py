@@ -34,6 +34,8 @@ SETTINGS = {"checkpoint_interval": "1h", "objective": "1h"}
 WARM_UP = 0.1
 """Of the commands: before anything is measured."""
 IDLE_LIMIT_S = 60.0
+SHORTEST_S = 8.0
+"""Of a cycle: a worker looks for requests once a second, and then takes two or three for the checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=6)
     results.add_arguments(parser)
     options = parser.parse_args(arguments)
+    if options.every < SHORTEST_S:
+        parser.error(f"--every: at least {SHORTEST_S:g}, or checkpoints would be written in the halves without")
     pin(OUTSIDE_CORE)
     with place() as here:
         runs = []
@@ -128,12 +132,16 @@ def _measure(system: LedgerSystem, load: Load, half_s: float, *, begin_with: boo
                 raise TimeoutError(f"{seen} of {load.commands} records after {IDLE_LIMIT_S:g} s without one")
             if seen < load.commands * WARM_UP or (marks and now_s - marks[-1].at_s < half_s):
                 continue
+            if marks and seen == marks[-1].seen:
+                raise RuntimeError(f"not one event came in {now_s - marks[-1].at_s:.1f} s: there is nothing to compare")
             with_checkpoints = not with_checkpoints
             marks.append(_Mark(now_s, seen, usage(worker.pid).cpu_s, with_checkpoints))
             if with_checkpoints:
                 for number in range(PARTITIONS):
                     store.request(PartitionKey("account", number))
     wrote = written(system, wal_position(system.place.database_url) - before)
+    if len(marks) < 4:
+        raise RuntimeError("too few halves to hold against each other: more --commands, or a shorter --every")
     return Measured([_half(*each) for each in pairwise(marks)], wrote, load_average())
 
 
@@ -152,10 +160,7 @@ def _cost(runs: Sequence[Measured], loss: Callable[[Half, Half], float]) -> Cost
             for one, other in ((half, before), (half, after))
         )
         for run in runs
-        if len(run.halves) > 2
     ]
-    if not means:
-        raise RuntimeError("too few halves to hold against each other: more --commands, or a shorter --every")
     error = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
     return Cost(statistics.mean(means), error)
 

@@ -122,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=60)
     results.add_arguments(parser)
     options = parser.parse_args(arguments)
+    if options.rounds < 2:
+        parser.error("--rounds: at least 2, since the first is not counted")
     pin(SYSTEM_CORE)
     rows = [measure(*case, options.rounds) for case in CASES]
 

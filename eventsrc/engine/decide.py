@@ -204,6 +204,8 @@ class SectionDecider:
                             first_time(memory)[0] < at - WINDOW_US or len(memory) >= LIMIT_BYTES
                         ):
                             memory = forget(memory, keep, at)
+                            if len(memory) < LONG_BYTES:
+                                instance._eventsrc_known = None
                         instance._eventsrc_memory = memory + pack_entry(command_id, sequence, at, total, hashed)
                         if len(memory) >= LONG_BYTES:
                             has_remembered(instance, command_id)
