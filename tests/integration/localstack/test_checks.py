@@ -20,6 +20,7 @@ from eventsrc.localstack.kafka_checks import check_kafka
 from eventsrc.localstack.services import Service, Services
 from eventsrc.localstack.stack import LocalStack
 from eventsrc.runtime.running_stack import find_running_stack
+from tests.harness.collect import wait_until
 
 
 def _by_name(checks: list[Check]) -> dict[str, Check]:
@@ -36,7 +37,11 @@ def test_everything_is_well_on_given_services_and_nothing_is_left_behind(
     )
     assert exit_code(checks) == 0
     admin = AdminClient({"bootstrap.servers": kafka})
-    assert not [name for name in admin.list_topics(timeout=20).topics if name.startswith("eventsrc-doctor")]
+
+    def left_behind() -> list[str]:
+        return [name for name in admin.list_topics(timeout=20).topics if name.startswith("eventsrc-doctor")]
+
+    wait_until(lambda: not left_behind(), 20, "the broker knows that they are gone: the controller answers before")
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
 
