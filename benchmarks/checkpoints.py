@@ -1,6 +1,6 @@
 """What checkpoints cost a worker under full load: the ledger workload, a checkpoint of every partition every 10 s.
 
-`python -m benchmarks.checkpoints [--commands N] [--accounts K] [--every 10] [--rounds R] [--json]`
+`python -m benchmarks.checkpoints [--commands N] [--accounts K] [--every 10s] [--rounds R] [--json]`
 
 Within each run: every 10 s all partitions are asked for a checkpoint, as `eventsrc checkpoint now` asks, and the half of
 that time in which they are written is held against the halves before and after it, in which nothing is. So the two are
@@ -29,6 +29,7 @@ from benchmarks.snapshots import wal_position
 from benchmarks.written import Written, per_state_byte, tell, written
 from eventsrc.adapters.postgres.store import PostgresSnapshots
 from eventsrc.engine.partition import PartitionKey
+from eventsrc.model.durations import seconds
 
 SETTINGS = {"checkpoint_interval": "1h", "objective": "1h"}
 WARM_UP = 0.1
@@ -80,12 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commands", type=int, default=3_000_000)
     parser.add_argument("--accounts", type=int, default=100_000)
-    parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="two halves [10]")
+    parser.add_argument("--every", type=seconds, default=10.0, metavar="DURATION", help="two halves [10s]")
     parser.add_argument("--rounds", type=int, default=6)
     results.add_arguments(parser)
     options = parser.parse_args(arguments)
     if options.every < SHORTEST_S:
-        parser.error(f"--every: at least {SHORTEST_S:g}, or checkpoints would be written in the halves without")
+        parser.error(f"--every: at least {SHORTEST_S:g}s, or checkpoints would be written in the halves without")
     pin(OUTSIDE_CORE)
     with place() as here:
         runs = []
