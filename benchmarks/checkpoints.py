@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -34,7 +33,6 @@ from eventsrc.model.durations import seconds
 SETTINGS = {"checkpoint_interval": "1h", "objective": "1h"}
 WARM_UP = 0.1
 """Of the commands: before anything is measured."""
-IDLE_LIMIT_S = 60.0
 SHORTEST_S = 8.0
 """Of a cycle: a worker looks for requests once a second, and then takes two or three for the checkpoints."""
 
@@ -120,17 +118,11 @@ def _measure(system: LedgerSystem, load: Load, half_s: float, *, begin_with: boo
     before = wal_position(system.place.database_url)
     marks: list[_Mark] = []
     with (
-        closing(monitor),
         closing(PostgresSnapshots(system.place.database_url, system.name)) as store,
         system.working(with_database=True) as worker,
     ):
-        seen, last_s, with_checkpoints = 0, time.monotonic(), not begin_with
-        while seen < load.commands:
-            fresh, now_s = monitor.poll(), time.monotonic()
-            seen += fresh
-            last_s = now_s if fresh else last_s
-            if now_s - last_s > IDLE_LIMIT_S:
-                raise TimeoutError(f"{seen} of {load.commands} records after {IDLE_LIMIT_S:g} s without one")
+        with_checkpoints = not begin_with
+        for seen, now_s in monitor.follow(load.commands):
             if seen < load.commands * WARM_UP or (marks and now_s - marks[-1].at_s < half_s):
                 continue
             if marks and seen == marks[-1].seen:
@@ -140,7 +132,7 @@ def _measure(system: LedgerSystem, load: Load, half_s: float, *, begin_with: boo
             if with_checkpoints:
                 for number in range(PARTITIONS):
                     store.request(PartitionKey("account", number))
-    wrote = written(system, wal_position(system.place.database_url) - before)
+    wrote = written(system, before)
     if len(marks) < 4:
         raise RuntimeError("too few halves to hold against each other: more --commands, or a shorter --every")
     return Measured([_half(*each) for each in pairwise(marks)], wrote, load_average())

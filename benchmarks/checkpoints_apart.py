@@ -65,8 +65,7 @@ def _without(system: LedgerSystem, load: Load) -> Measured:
 def _with(system: LedgerSystem, load: Load) -> Measured:
     before = wal_position(system.place.database_url)
     measured = _measure(WITH, system, load, with_database=True)
-    wal_bytes = wal_position(system.place.database_url) - before
-    return replace(measured, written=written(system, wal_bytes))
+    return replace(measured, written=written(system, before))
 
 
 def _measure(label: str, system: LedgerSystem, load: Load, *, with_database: bool) -> Measured:

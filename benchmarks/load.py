@@ -103,30 +103,29 @@ class Monitor:
         )
         self._consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
 
-    def poll(self) -> int:
-        """How many records have come (control records not counted); waits 50 ms for some at most."""
-        return sum(map(_is_record, self._consumer.consume(1000, 0.05)))
-
-    def close(self) -> None:
-        self._consumer.close()
-
-    def watch(self, expected: int) -> Seen:
-        """Until `expected` records have been seen (control records not counted). Raises TimeoutError when none came
-        for a minute."""
-        seen, low, high = 0, None, None
-        last_s = time.monotonic()
+    def follow(self, expected: int) -> Iterator[tuple[int, float]]:
+        """How many records have been seen (control records not counted) and when, many times a second, until it is
+        `expected`. Raises TimeoutError when none came for a minute."""
+        seen, last_s = 0, time.monotonic()
         while seen < expected:
-            fresh, now_s = self.poll(), time.monotonic()
+            fresh = sum(map(_is_record, self._consumer.consume(1000, 0.05)))
+            now_s = time.monotonic()
             if fresh:
                 last_s = now_s
             elif now_s - last_s > IDLE_LIMIT_S:
                 raise TimeoutError(f"{seen} of {expected} records after {IDLE_LIMIT_S:g} s without one")
             seen += fresh
+            yield seen, now_s
+        self._consumer.close()
+
+    def watch(self, expected: int) -> Seen:
+        """As `follow`, to the end."""
+        seen, low, high = 0, None, None
+        for seen, now_s in self.follow(expected):
             if low is None and seen >= expected * 0.1:
                 low = (seen, now_s)
             if high is None and seen >= expected * 0.9:
                 high = (seen, now_s)
-        self.close()
         if low is None or high is None or high[1] <= low[1]:
             raise RuntimeError("too few records to measure a rate")
         return Seen(seen, (high[0] - low[0]) / (high[1] - low[1]))

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from benchmarks.ledger_system import PARTITIONS, LedgerSystem
+from benchmarks.snapshots import wal_position
 from eventsrc.adapters.postgres.store import PostgresSnapshots
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.snapshot import Segment, StoredCheckpoint
@@ -30,8 +31,10 @@ class Written:
     checkpoints: int
 
 
-def written(system: LedgerSystem, wal_bytes: int) -> Written:
-    """A benchmark is over before anything is thinned. A checkpoint at the position of the one before it is a merge of it."""
+def written(system: LedgerSystem, wal_before: int) -> Written:
+    """Since the log stood at `wal_before` (`wal_position`). A benchmark is over before anything is thinned. A checkpoint at the
+    position of the one before it is a merge of it."""
+    wal_bytes = wal_position(system.place.database_url) - wal_before
     changed: list[Segment] = []
     merged: list[Segment] = []
     count = 0

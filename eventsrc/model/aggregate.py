@@ -118,8 +118,10 @@ def _constructor(cls: type, record: RecordType) -> Callable[[bytes], Any]:
         made_new = field.default is MISSING
         scope[f"default_{number}"] = _factory(field) if made_new else field.default
         lines.append(f" self.{field.name} = default_{number}{'()' if made_new else ''}")
-    lines.append(' self._eventsrc_key = key; self._eventsrc_sequence = 0; self._eventsrc_memory = b""')
-    lines += [" self._eventsrc_known = None", " return self"]
+    lines += [
+        ' self._eventsrc_key = key; self._eventsrc_sequence = 0; self._eventsrc_memory = b""; self._eventsrc_known = None',
+        " return self",
+    ]
     exec("\n".join(lines), scope)  # of field names, which are checked identifiers, and our own text
     new: Callable[[bytes], Any] = scope["new"]
     return new
