@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -72,20 +73,25 @@ def _story(account: str) -> Iterator[Order]:
 
 def drive(client: Client, to_send: list[Order], on_progress: Callable[[int], None]) -> list[Sent]:
     """Send everything, a few thousand and at most a quarter at a time, and wait for every answer; what got none is sent again
-    afterwards, with its key, and stands at the end once more. `on_progress` is called many times a second with the number of
-    answers; what it raises ends the load."""
+    afterwards, with its key, and stands at the end once more. `on_progress` is called with the number of answers, many times
+    a second and before each command: when half are answered, a quarter is still to be sent. What it raises ends the load."""
     room = threading.Semaphore(min(_IN_FLIGHT, len(to_send) // 4 + 1))
     waiting: list[tuple[Order, Future[Outcome]]] = []
+    answered: deque[None] = deque()
+
+    def on_answer(_: Future[Outcome]) -> None:
+        answered.append(None)
+        room.release()
+
     for order in to_send:
         while not room.acquire(timeout=_LOOK_S):
-            on_progress(_answered(waiting))
+            on_progress(len(answered))
+        on_progress(len(answered))
         future = _submit(client, order)
-        future.add_done_callback(lambda _: room.release())
+        future.add_done_callback(on_answer)
         waiting.append((order, future))
-        if len(waiting) % 1000 == 0:
-            on_progress(_answered(waiting))
-    while (answered := _answered(waiting)) < len(waiting):
-        on_progress(answered)
+    while len(answered) < len(waiting):
+        on_progress(len(answered))
         room.acquire(timeout=_LOOK_S)
     on_progress(len(waiting))
     sent = [_sent(order, future) for order, future in waiting]
@@ -108,10 +114,6 @@ def _submit(client: Client, order: Order) -> Future[Outcome]:
     return client.submit(
         Account, order.account, command, idempotency_key=order.idempotency_key, timeout=_ANSWERED_WITHIN_S
     )
-
-
-def _answered(waiting: list[tuple[Order, Future[Outcome]]]) -> int:
-    return sum(future.done() for _, future in waiting)
 
 
 def _sent(order: Order, future: Future[Outcome]) -> Sent:

@@ -68,3 +68,30 @@ def test_what_got_no_answer_is_sent_again() -> None:
         (opened[0].account, "ok", True),
         (opened[1].account, "ok", True),
     ]
+
+
+class Counting:
+    """A client that answers each command at once, and counts them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self.submitted = client, 0
+
+    def submit(self, *args: Any, **options: Any) -> Future[Outcome]:
+        self.submitted += 1
+        return self._client.submit(*args, **options)
+
+
+def test_when_half_are_answered_a_quarter_is_still_to_be_sent() -> None:
+    """However fast the answers come: whoever kills a worker in the middle of the load has work left for its next life."""
+    opened = list(orders(0, 40, "run"))[-40:]
+    submitted_at_half: list[int] = []
+    with MemoryPipeline(pipeline) as memory:
+        client = Counting(memory.client)
+
+        def on_progress(answered: int) -> None:
+            if answered >= 20:
+                submitted_at_half.append(client.submitted)
+
+        drive(cast(Client, client), opened, on_progress)
+    assert submitted_at_half[0] <= 30
+    assert submitted_at_half[-1] == 40
