@@ -112,7 +112,7 @@ def _memory(commands: int) -> bytes:
     memory = b""
     for number in range(commands):
         time_us = NOW_US - WINDOW_US + WINDOW_US * number // commands
-        memory = remember(memory, LIMIT, random_command_id(), number + 1, time_us, 1, b"8 bytes.")
+        memory = remember(memory, LIMIT, random_command_id(), time_us, 1, b"8 bytes.")
     return memory
 
 

@@ -5,7 +5,7 @@ what is looked up is found by bisection in its column of hashes, so that a milli
 disk. Whether the bytes are those that were written is for the store's CRC to say; here, no bytes crash a reader or
 make it allocate more than they are long, and what is not a block raises SnapshotDamaged.
 
-A block, all integers little-endian: `ESB1`, count u32, count x u64 hashes ascending, count + 1 x u32 ends (0, then where
+A block, all integers little-endian: `ESB2`, count u32, count x u64 hashes ascending, count + 1 x u32 ends (0, then where
 each state ends in the body), the body: per state key length u8, key, entry.
 """
 
@@ -27,7 +27,8 @@ from xxhash import xxh3_64_intdigest
 
 from eventsrc.errors import SnapshotDamaged
 
-MAGIC: Final = b"ESB1"
+MAGIC: Final = b"ESB2"
+"""`ESB1` held other entries of what is remembered of commands."""
 STATES_PER_BLOCK: Final = 2000
 MAX_BLOCK_BYTES: Final = 4 << 20
 
@@ -107,7 +108,8 @@ class Block:
         ends = _PREFIX.size + 8 * count
         self._body = ends + 4 * (count + 1)
         if magic != MAGIC:
-            raise SnapshotDamaged(f"a block begins with {magic!r}, not {MAGIC!r}")
+            why = ": another version of eventsrc wrote it" if magic[:3] == MAGIC[:3] else ""
+            raise SnapshotDamaged(f"a block begins with {magic!r}, not {MAGIC!r}{why}")
         if count == 0 or self._body > len(encoded):
             raise SnapshotDamaged(f"a block of {len(encoded)} bytes cannot hold {count} states")
         self.count: int = count

@@ -21,7 +21,18 @@ from eventsrc.engine.batch import Answer, Batch
 from eventsrc.engine.compiled import CompiledCommand, payload_hash
 from eventsrc.engine.dead_letters import Refused, dead_letter
 from eventsrc.engine.known_ids import LONG_BYTES, has_remembered, holds
-from eventsrc.engine.memory import ENTRY_BYTES, LIMIT_BYTES, WINDOW_US, first_time, forget, pack_entry, recall
+from eventsrc.engine.memory import (
+    EARLIER,
+    ENTRY_BYTES,
+    LIMIT_BYTES,
+    MOMENT_SHIFT,
+    MOMENTS,
+    WINDOW_US,
+    forget,
+    oldest_moment,
+    pack_entry,
+    recall,
+)
 from eventsrc.engine.partition import CommandPlace, Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
@@ -149,7 +160,7 @@ class SectionDecider:
                 found = (
                     memory.rfind(command_id) >= 0 if len(memory) < LONG_BYTES else holds(instance, memory, command_id)
                 )
-                if not found or not self._repeated(memory, command_id, reply, payload_hash(value, body_start, seed)):
+                if not found or not self._repeated(instance, command_id, reply, payload_hash(value, body_start, seed)):
                     if validate is not None:
                         validate(command)
                     before = capture(instance)
@@ -201,12 +212,15 @@ class SectionDecider:
                         check_state(instance)
                         time = at
                         if len(memory) >= full and (
-                            first_time(memory)[0] < at - WINDOW_US or len(memory) >= LIMIT_BYTES
+                            oldest_moment(memory)[0] - (at - WINDOW_US >> MOMENT_SHIFT) & EARLIER
+                            or len(memory) >= LIMIT_BYTES
                         ):
                             memory = forget(memory, keep, at)
                             if len(memory) < LONG_BYTES:
                                 instance._eventsrc_known = None
-                        instance._eventsrc_memory = memory + pack_entry(command_id, sequence, at, total, hashed)
+                        instance._eventsrc_memory = memory + pack_entry(
+                            command_id, at >> MOMENT_SHIFT & MOMENTS, total, hashed
+                        )
                         if len(memory) >= LONG_BYTES:
                             has_remembered(instance, command_id)
                         if new:
@@ -286,9 +300,9 @@ class SectionDecider:
         self._partition.waiting_for = UnknownSchemaHere(Offset(offset), fingerprint)
         return None
 
-    def _repeated(self, memory: bytes, command_id: bytes, reply: int | None, hashed: bytes) -> bool:
+    def _repeated(self, instance: Any, command_id: bytes, reply: int | None, hashed: bytes) -> bool:
         """Answer a command that took effect before; False if it did not (sixteen bytes matched by chance)."""
-        known = recall(memory, command_id)
+        known = recall(instance._eventsrc_memory, command_id, instance._eventsrc_sequence)
         if known is None:
             return False
         self._partition.counts.duplicate += 1

@@ -293,7 +293,6 @@ class PartitionFold:
                 instance._eventsrc_memory,
                 self.aggregate.deduplicate,
                 meta.command_id,
-                sequence,
                 meta.time,
                 meta.count,
                 meta.payload_hash,

@@ -1,5 +1,5 @@
 """Whether a command id stands in a long memory, without searching it: an aggregate that a thousand commands came to within
-ten minutes remembers 44 kB, and to find that an id is not in there takes as long as all else of a command.
+ten minutes remembers 32 kB, and to find that an id is not in there takes as long as all else of a command.
 
 A Bloom filter of the ids, beside the live aggregate. It is of one memory object: whoever sets another memory (a batch that
 is taken back, a state that is loaded) need not know of it, since the next search sees that, and begins anew.

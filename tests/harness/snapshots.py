@@ -2,7 +2,7 @@
 
 Written from the comment on the format at the top of codec/blocks.py and the tables' columns, with no import of the
 product: a second reader of the same bytes, so that it cannot share a mistake with the first. A block, all integers
-little-endian: `ESB1`, count u32, count x u64 hashes ascending, count + 1 x u32 ends, and per state key length u8, key,
+little-endian: `ESB2`, count u32, count x u64 hashes ascending, count + 1 x u32 ends, and per state key length u8, key,
 entry; an entry: sequence u64, memory length u32, memory, state.
 """
 
@@ -92,7 +92,7 @@ def read_block(encoded: bytes) -> Iterator[StoredState]:
     except struct.error as cut:
         raise Malformed(f"{len(encoded)} bytes: {cut}") from cut
     body = encoded[8 + 8 * count + 4 * (count + 1) :]
-    if magic != b"ESB1" or not count or ends[0] != 0 or ends[-1] != len(body) or list(hashes) != sorted(hashes):
+    if magic != b"ESB2" or not count or ends[0] != 0 or ends[-1] != len(body) or list(hashes) != sorted(hashes):
         raise Malformed(f"magic {magic!r}, {count} states that end at {ends[-1]} of {len(body)} bytes")
     for hashed, (start, end) in zip(hashes, pairwise(ends), strict=True):
         state = _read_state(body[start:end])

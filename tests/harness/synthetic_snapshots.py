@@ -53,7 +53,7 @@ def block_of(states: list[StoredState]) -> bytes:
     ]
     ends = [0, *accumulate(map(len, parts))]
     hashes = [xxh3_64_intdigest(state.key) for state in ordered]
-    head = struct.pack(f"<4sI{len(parts)}Q{len(ends)}I", b"ESB1", len(parts), *hashes, *ends)
+    head = struct.pack(f"<4sI{len(parts)}Q{len(ends)}I", b"ESB2", len(parts), *hashes, *ends)
     return head + b"".join(parts)
 
 

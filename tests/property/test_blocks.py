@@ -78,7 +78,7 @@ def test_bytes_cut_lengthened_or_overwritten_are_read_or_refused(
 def test_bytes_that_nobody_wrote_are_read_or_refused(rest: bytes, count: int) -> None:
     read_all(rest, [b"alice"])
     tracemalloc.start()
-    read_all(b"ESB1" + count.to_bytes(4, "little") + rest, [b"alice"])
+    read_all(b"ESB2" + count.to_bytes(4, "little") + rest, [b"alice"])
     assert tracemalloc.get_traced_memory()[1] < 100_000
     tracemalloc.stop()
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from eventsrc.codec.blocks import StoredRuns, split_entry
 from eventsrc.codec.keys import is_control_key, parse_event_key
-from eventsrc.engine.memory import entries
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.recorded import EventMeta
 from eventsrc.model.snapshot import StoredCheckpoint
+from tests.harness.remembered import remembered
 from tests.property.simulation.cluster import Cluster
 from tests.property.simulation.model import AggregateState, PartitionModel
 from tests.unit.engine.shop import catalog, pipeline
@@ -82,7 +82,7 @@ def decoded(key: PartitionKey, of: bytes, encoded: bytes) -> tuple[Any, ...]:
 
 def state_of(instance: Any) -> tuple[Any, ...]:
     """A live aggregate, to be compared."""
-    known = tuple((each.command_id, each.sequence) for each in entries(instance._eventsrc_memory))
+    known = tuple(remembered(instance))
     if hasattr(instance, "balance"):
         content: tuple[Any, ...] = (instance.balance, instance.deposits)
     else:

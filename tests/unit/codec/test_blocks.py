@@ -39,7 +39,7 @@ def test_the_layout_of_a_block() -> None:
     (encoded,) = build_blocks([(b"bob", b"second"), (b"alice", b"first")])
     ordered = sorted([(key_hash(b"bob"), b"\3bobsecond"), (key_hash(b"alice"), b"\5alicefirst")])
     ends = 0, len(ordered[0][1]), len(ordered[0][1]) + len(ordered[1][1])
-    columns = struct.pack("<4sI2Q3I", b"ESB1", 2, ordered[0][0], ordered[1][0], *ends)
+    columns = struct.pack("<4sI2Q3I", b"ESB2", 2, ordered[0][0], ordered[1][0], *ends)
     assert encoded == columns + ordered[0][1] + ordered[1][1]
     block = Block(encoded)
     assert (block.count, block.first_hash, block.last_hash) == (2, ordered[0][0], ordered[1][0])
@@ -114,7 +114,8 @@ COUNT, FIRST_HASH, FIRST_END = 4, 8, 8 + 3 * 8
     ("encoded", "message"),
     [
         (b"", "a block of 0 bytes"),
-        (b"ESB2" + good()[4:], "begins with b'ESB2'"),
+        (b"ESB1" + good()[4:], "begins with b'ESB1', not b'ESB2': another version of eventsrc wrote it"),
+        (b"BSE2" + good()[4:], "begins with b'BSE2', not b'ESB2'$"),
         (bytes(good()[:-1]), "whose states end at"),
         (bytes(good()) + b"\0", "whose states end at"),
         (damaged_at(COUNT, 0), "cannot hold 0 states"),

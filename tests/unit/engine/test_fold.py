@@ -17,13 +17,13 @@ from eventsrc.codec.keys import barrier_key, event_key, pruned_key
 from eventsrc.codec.schema_files import schema_file
 from eventsrc.codes import HaltCode
 from eventsrc.engine.fold import PartitionFold
-from eventsrc.engine.memory import entries
 from eventsrc.engine.notes import Claim, Note, TopicIds
 from eventsrc.engine.partition import PartitionKey
 from eventsrc.engine.recovery import resume_position
 from eventsrc.engine.takeover import Ownership
 from eventsrc.errors import InvalidSchema, LogInconsistent, UnknownSchema
 from eventsrc.model.position import Position
+from tests.harness.remembered import remembered
 from tests.unit.engine.shop import (
     ACCOUNT,
     BASKET,
@@ -83,10 +83,7 @@ def test_state_sequence_memory_source_and_time_come_from_the_events() -> None:
     fold.finish()
     alice = fold.live[b"alice"]
     assert (alice.balance, alice.deposits, alice.sequence) == (2, 2, 2)
-    assert [(each.command_id, each.sequence) for each in entries(alice._eventsrc_memory)] == [
-        (command_id("alice1"), 1),
-        (command_id("alice2"), 2),
-    ]
+    assert remembered(alice) == [(command_id("alice1"), 1), (command_id("alice2"), 2)]
     assert (fold.highest_source, fold.last_time, fold.events, fold.highest_term) == (9, 150, 3, 0)
 
 
@@ -94,8 +91,7 @@ def test_a_command_of_several_events_is_remembered_once_by_its_last() -> None:
     parts = [event(1 + index, 1 + index, name="c", index=index, count=3) for index in range(3)]
     fold = folded(barrier(0), *parts)
     fold.finish()
-    (remembered,) = entries(fold.live[b"alice"]._eventsrc_memory)
-    assert (remembered.command_id, remembered.sequence, remembered.events) == (command_id("c"), 3, 3)
+    assert remembered(fold.live[b"alice"]) == [(command_id("c"), 3)]
 
 
 def test_commands_of_several_events_on_different_ids_may_interleave() -> None:

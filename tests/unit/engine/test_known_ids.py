@@ -22,7 +22,7 @@ PAYLOAD_HASH = b"8 bytes."
 def _memory(ids: list[bytes]) -> bytes:
     memory = b""
     for number, each in enumerate(ids):
-        memory = remember(memory, LIMIT, each, number + 1, number, 1, PAYLOAD_HASH)
+        memory = remember(memory, LIMIT, each, number, 1, PAYLOAD_HASH)
     return memory
 
 
@@ -52,12 +52,12 @@ def test_it_grows_with_its_memory_and_is_made_anew_where_it_has_no_room() -> Non
     known = _made(memory)
     for number in range(200):
         ids.append(os.urandom(16))
-        memory = remember(memory, LIMIT, ids[-1], 201 + number, 201 + number, 1, PAYLOAD_HASH)
+        memory = remember(memory, LIMIT, ids[-1], 201 + number, 1, PAYLOAD_HASH)
         known.has_grown(memory, ids[-1])
         assert known.of is memory
     assert all(map(known.may_hold, ids))
     assert _seen(known, 1000) < 200
-    memory = remember(memory[200 * ENTRY_BYTES :], LIMIT, ids[0], 401, 401, 1, PAYLOAD_HASH)
+    memory = remember(memory[200 * ENTRY_BYTES :], LIMIT, ids[0], 401, 1, PAYLOAD_HASH)
     known.has_grown(memory, ids[0])
     assert all(map(known.may_hold, [ids[0], *ids[200:]]))
     assert sum(map(known.may_hold, ids[1:200])) < 50  # forgotten
