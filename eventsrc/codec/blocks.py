@@ -172,34 +172,36 @@ def build_blocks(
 ) -> Iterator[bytes]:
     """Blocks of one run, from keys (1 to 255 bytes, each once) and their entries in any order; all are taken in before the
     first block comes. An entry larger than `max_block_bytes` has a block of its own."""
-    return _in_blocks(_sorted(entries), states_per_block, lambda taken: _of_entries(taken, max_block_bytes))
+    listed = list(entries)
+    hashes = [key_hash(key) for key, _ in listed]
+    return _in_blocks(
+        _by_hash(hashes), states_per_block, lambda taken: _of_entries(taken, hashes, listed, max_block_bytes)
+    )
 
 
-_HashedEntry = tuple[int, bytes, bytes]
-"""The hash of a key, the key, its entry: put together only as the block is, since a copy of each costs as much as its hash."""
+def _by_hash(hashes: Sequence[int]) -> Iterator[int]:
+    """The numbers of these hashes, by ascending hash."""
+    buckets: defaultdict[int, list[int]] = defaultdict(list)
+    for number, hashed in enumerate(hashes):
+        buckets[hashed >> _BUCKET_SHIFT].append(number)
+    return chain.from_iterable(_sorted_buckets(buckets, hashes))
 
 
-def _sorted(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[_HashedEntry]:
-    buckets: defaultdict[int, list[_HashedEntry]] = defaultdict(list)
-    hash_of = key_hash
-    for key, encoded in entries:
-        hashed = hash_of(key)
-        buckets[hashed >> _BUCKET_SHIFT].append((hashed, key, encoded))
-    return chain.from_iterable(_sorted_buckets(buckets))
-
-
-def _sorted_buckets(buckets: dict[int, list[_HashedEntry]]) -> Iterator[list[_HashedEntry]]:
-    for number in sorted(buckets):
-        bucket = buckets.pop(number)
-        bucket.sort()
+def _sorted_buckets(buckets: dict[int, list[int]], hashes: Sequence[int]) -> Iterator[list[int]]:
+    for each in sorted(buckets):
+        bucket = buckets.pop(each)
+        bucket.sort(key=hashes.__getitem__)
         yield bucket
 
 
-def _of_entries(taken: Sequence[_HashedEntry], max_block_bytes: int) -> bytes | None:
-    hashes, keys, encoded = zip(*taken, strict=True)
+def _of_entries(
+    taken: Sequence[int], hashes: Sequence[int], entries: Sequence[tuple[bytes, bytes]], max_block_bytes: int
+) -> bytes | None:
+    keys, encoded = zip(*map(entries.__getitem__, taken), strict=True)
     heads = [_LENGTHS[len(key)] for key in keys]
     sizes = (1 + size for size in map(add, map(len, keys), map(len, encoded)))
-    return _block(hashes, sizes, chain.from_iterable(zip(heads, keys, encoded, strict=True)), max_block_bytes)
+    body = chain.from_iterable(zip(heads, keys, encoded, strict=True))
+    return _block([hashes[number] for number in taken], sizes, body, max_block_bytes)
 
 
 def _of_states(taken: Sequence[Hashed], max_block_bytes: int) -> bytes | None:

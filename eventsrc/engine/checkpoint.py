@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from eventsrc.codec.catalog import Catalog
 from eventsrc.codec.control import Barrier
@@ -133,9 +132,9 @@ class Checkpoints:
             return
         gathering = lineage.gathering
         if gathering.stage is not Stage.WRITING:
-            of_all, steps = self._steps(lineage, gathering.changed)
+            of_all = is_nearly_all(lineage, gathering.changed)
             lineage.gathering = replace(
-                gathering, stage=Stage.GATHERING, of_all=of_all, steps=steps, entries=[], awaits=None
+                gathering, stage=Stage.GATHERING, of_all=of_all, slices=None, entries=[], awaits=None
             )
 
     # ---- gathering
@@ -212,17 +211,11 @@ class Checkpoints:
             self._attempts,
             replace(lineage.committed),
             changed,
-            *self._steps(lineage, changed),
+            is_nearly_all(lineage, changed),
             requested=requested,
             began_s=self.clock_s(),
         )
         self._active = lineage
-
-    @staticmethod
-    def _steps(lineage: Lineage, changed: set[bytes] | None) -> tuple[bool, Iterator[tuple[bytes, bytes] | None]]:
-        """Whether they are of all, and the steps."""
-        of_all = is_nearly_all(lineage, changed)
-        return of_all, lineage.states.entries_by_steps(None if of_all else changed)
 
     def gather(self, at: Instant) -> list[WriteCheckpoint]:
         """Encode one slice of states."""
@@ -248,19 +241,13 @@ class Checkpoints:
     @staticmethod
     def _encode_slice(lineage: Lineage, gathering: Gathering) -> bool:
         """Whether it was the last one."""
-        entries, taken, size = gathering.entries, 0, 0
+        if gathering.slices is None:
+            gathering.slices = lineage.states.slices(None if gathering.of_all else gathering.changed)
         try:
-            for step in islice(gathering.steps, SLICE_STATES):
-                taken += 1
-                if step is None:
-                    continue
-                entries.append(step)
-                size += len(step[1])
-                if size >= SLICE_BYTES:
-                    return False
+            gathering.entries += gathering.slices.take(SLICE_STATES, SLICE_BYTES)
         except EncodingError as wrong:
             raise EncodingError(f"the state of {lineage.partition.key.aggregate} {wrong}") from wrong
-        return taken < SLICE_STATES
+        return gathering.slices.done
 
     def _write(self, lineage: Lineage, gathering: Gathering) -> WriteCheckpoint:
         gathering.stage, gathering.awaits = Stage.WRITING, None

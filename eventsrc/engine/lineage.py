@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from eventsrc.engine.batch import Batch
 from eventsrc.engine.partition import Partition
-from eventsrc.engine.states import States
+from eventsrc.engine.states import EntrySlices, States
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.snapshot import StoredCheckpoint
 
@@ -45,16 +44,16 @@ class Stage(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Gathering:
-    """One checkpoint on its way. `changed`: what is to be marked dirty again if it fails; None: as in `Lineage.dirty`. `steps`:
-    of these, or `of_all`: then it needs nothing of the one before. `requested`: by an operator, who is served by the next one
-    if it fails."""
+    """One checkpoint on its way. `changed`: what is to be marked dirty again if it fails; None: as in `Lineage.dirty`. `slices`:
+    of these, or `of_all`: then it needs nothing of the one before; None until one is taken. `requested`: by an operator, who is
+    served by the next one if it fails."""
 
     attempt: int
     at: Committed
     changed: set[bytes] | None
     of_all: bool
-    steps: Iterator[tuple[bytes, bytes] | None]
     stage: Stage = Stage.GATHERING
+    slices: EntrySlices | None = None
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     awaits: Batch | None = None
     writing_since_s: float | None = None

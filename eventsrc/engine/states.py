@@ -6,14 +6,60 @@ where a state is; what it means is the fold's and the decider's. On the loop's t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain, islice
+from types import NoneType
 from typing import Any
 
 from eventsrc.codec.blocks import StoredRuns, split_entry
 from eventsrc.codec.catalog import Catalog
 from eventsrc.errors import DecodingError, EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
+
+_TOGETHER = 64
+"""Looked up, then encoded. One by one takes a quarter longer: nothing of them is in the processor's caches, and where one step is
+done for many of them it waits for several at once."""
+_EXPECTED_BYTES = 1 << 17
+
+
+class EntrySlices:
+    """Key and entry of many aggregates, each once, a slice at a time. They may move and change meanwhile: each entry is of a
+    state that was current when this was made, or later. `done`: there are no more.
+
+    `live`: with their instance, None where it is not live. `at_rest`: with their entry, and None for each stored one that is
+    passed over, so that the next is never far, however many of those follow each other."""
+
+    def __init__(
+        self,
+        states: States,
+        live: Iterator[tuple[bytes, Any | None]],
+        at_rest: Iterator[tuple[bytes, bytes] | None],
+    ) -> None:
+        self.done = False
+        self._states, self._live, self._at_rest = states, live, at_rest
+        self._largest = _EXPECTED_BYTES
+
+    def take(self, states: int, size_bytes: int) -> list[tuple[bytes, bytes]]:
+        """The next slice: it ends after so many were looked at, or soon after so many bytes. Raises EncodingError, which names
+        the id, and SnapshotDamaged."""
+        taken: list[tuple[bytes, bytes]] = []
+        while not self.done and states > 0 and size_bytes > 0:
+            room = min(_TOGETHER, states, 1 + size_bytes // self._largest)
+            looked_at, entries = self._next(room)
+            taken += entries
+            sizes = [len(encoded) for _, encoded in entries]
+            self._largest = max(sizes, default=self._largest)
+            states -= looked_at
+            size_bytes -= sum(sizes)
+        return taken
+
+    def _next(self, room: int) -> tuple[int, Sequence[tuple[bytes, bytes]]]:
+        live = list(islice(self._live, room))
+        if live:
+            return len(live), self._states.encode(live)
+        at_rest = list(islice(self._at_rest, room))
+        self.done = len(at_rest) < room
+        return len(at_rest), [each for each in at_rest if each is not None]
 
 
 class States:
@@ -52,6 +98,23 @@ class States:
         instance = self.live.get(key)
         return self._at_rest(key) if instance is None else self._write_entry(instance)
 
+    def encode(self, instances: Sequence[tuple[bytes, Any | None]]) -> list[tuple[bytes, bytes]]:
+        """As `encoded`, of many, where the instance of each is known, or that it is not live. Raises EncodingError, which names
+        the id."""
+        keys, objects = zip(*instances, strict=True)
+        try:
+            if NoneType not in map(type, objects):
+                return list(zip(keys, map(self._write_entry, objects), strict=True))
+        except EncodingError:
+            pass  # below it is found again, and named
+        entries = []
+        for key, instance in instances:
+            try:
+                entries.append((key, self._at_rest(key) if instance is None else self._write_entry(instance)))
+            except EncodingError as wrong:
+                raise EncodingError(f'"{key.decode(errors="backslashreplace")}": {wrong}') from wrong
+        return entries
+
     def _at_rest(self, key: bytes) -> bytes:
         found = self._cooled.get(key) or (self._stored.get(key) if self._stored is not None else None)
         if found is None:
@@ -65,29 +128,14 @@ class States:
         yield from list(seen)
         yield from (key for key, _ in self._stored or () if key not in seen)
 
-    def entries_by_steps(self, keys: Collection[bytes] | None) -> Iterator[tuple[bytes, bytes] | None]:
-        """Key and entry of each of `keys`; of every aggregate where that is None, with None in between for each stored one
-        that is passed over, as it came before: so that the next step is never far, however many of those follow each other.
-
-        Aggregates may move and change meanwhile: each entry is of a state that was current at the first step or later. Raises
-        EncodingError, which names the id.
-        """
-        key = b""
-        try:
-            if keys is not None:
-                for key in keys:
-                    yield key, self.encoded(key)
-                return
-            # The objects themselves, not to look each up again: one that has cooled since is as it was then.
-            live, cooled, write = list(self.live.items()), list(self._cooled.items()), self._write_entry
-            seen = self.touched() if self._stored is not None else ()
-            for key, instance in live:
-                yield key, write(instance)
-            yield from cooled
-            for stored in self._stored or ():
-                yield None if stored[0] in seen else stored
-        except EncodingError as wrong:
-            raise EncodingError(f'"{key.decode(errors="backslashreplace")}": {wrong}') from wrong
+    def slices(self, keys: Collection[bytes] | None) -> EntrySlices:
+        """Of each of `keys`, all of which exist, and must stay the same; of every aggregate where that is None."""
+        if keys is not None:
+            return EntrySlices(self, zip(keys, map(self.live.get, keys), strict=True), iter(()))
+        # The objects themselves, not to look each up again: one that has cooled since is as it was then.
+        seen = self.touched() if self._stored is not None else ()
+        stored = (None if each[0] in seen else each for each in self._stored or ())
+        return EntrySlices(self, iter(list(self.live.items())), chain(list(self._cooled.items()), stored))
 
     def is_cooled(self, key: bytes) -> bool:
         """It was live here, and was encoded again."""

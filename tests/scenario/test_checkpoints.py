@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
 from eventsrc.engine import checkpoint
-from eventsrc.engine.states import States
+from eventsrc.engine.states import EntrySlices
 from eventsrc.errors import SnapshotDamaged
 from tests.scenario.stage import Stage
 from tests.scenario.storing import TAKEN_AGAIN, Opened, stored_one
@@ -555,12 +554,11 @@ def test_a_slice_ends_early_where_states_are_large(storing: Stage, monkeypatch: 
 
 
 def test_a_stored_state_that_cannot_be_read_ends_no_worker(storing: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def damaged(states: States, keys: object) -> Iterator[tuple[bytes, bytes] | None]:
-        yield None
+    def damaged(slices: EntrySlices, states: int, size_bytes: int) -> list[tuple[bytes, bytes]]:
         raise SnapshotDamaged("an entry of 3 bytes")
 
     with monkeypatch.context() as patch:
-        patch.setattr(States, "entries_by_steps", damaged)
+        patch.setattr(EntrySlices, "take", damaged)
         storing.play("""
             commands account/0 0:deposit5
             -> commit account/0 0..1 @1#0 by m1

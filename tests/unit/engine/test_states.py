@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import pytest
 
 from eventsrc.codec.blocks import entry, entry_sequence, split_entry
-from eventsrc.engine.states import States
+from eventsrc.engine.states import EntrySlices, States
 from eventsrc.errors import EncodingError, SnapshotDamaged
 from tests.unit.engine.shop import ACCOUNT, BASKET, catalog
 from tests.unit.engine.stored import account_entry, runs_of
@@ -143,15 +142,29 @@ def test_keys_may_be_read_while_aggregates_move() -> None:
     assert all(entry_sequence(of.encoded(key)) == 1 for key in seen)
 
 
-def test_stored_keys_that_came_before_are_passed_over_one_step_at_a_time() -> None:
-    """A million of them in one step would hold the loop up for seconds."""
+PLENTY = 1 << 30
+
+
+def _rest(slices: EntrySlices) -> list[tuple[bytes, bytes]]:
+    taken = []
+    while not slices.done:
+        taken += slices.take(3, PLENTY)
+    return taken
+
+
+def test_stored_keys_that_came_before_are_passed_over_some_at_a_time() -> None:
+    """A million of them in one slice would hold the loop up for seconds."""
     of = states({b"%d" % number: account_entry(1, number) for number in range(20)})
     for number in range(20):
         of.hydrate(b"%d" % number)
     live_account(of, b"new", 1)
-    steps = list(of.entries_by_steps(None))
-    assert {step[0] for step in steps[:21] if step is not None} == set(of.live)
-    assert steps[21:] == [None] * 20
+    slices = of.slices(None)
+    assert {key for key, _ in slices.take(21, PLENTY)} == set(of.live)
+    for _ in range(4):
+        assert slices.take(5, PLENTY) == []
+        assert not slices.done
+    assert slices.take(1, PLENTY) == []
+    assert slices.done
 
 
 @pytest.mark.parametrize("first", [1, 10, 30])
@@ -161,14 +174,55 @@ def test_a_checkpoint_of_all_misses_none_that_moves_meanwhile(first: int) -> Non
     of = states({b"%d" % number: account_entry(1, number) for number in numbers})
     for number in numbers[:10]:
         live_account(of, b"new%d" % number, 1)
-    steps = of.entries_by_steps(None)
-    taken = list(islice(steps, first))
+    slices = of.slices(None)
+    taken = slices.take(first, PLENTY)
     for number in numbers:
         of.hydrate(b"%d" % number)
     of.cool(7, ())
     live_account(of, b"later", 1)
-    taken += steps
-    names = [step[0] for step in taken if step is not None]
-    assert sorted(names) == sorted(
+    taken += _rest(slices)
+    assert sorted(key for key, _ in taken) == sorted(
         {b"%d" % number for number in numbers} | {b"new%d" % number for number in numbers[:10]}
     )
+
+
+@pytest.mark.parametrize("first", [1, 10, 30])
+def test_each_that_changed_is_taken_once_wherever_it_is_by_then(first: int) -> None:
+    of = states({b"%d" % number: account_entry(1, number) for number in range(20)})
+    for number in range(10):
+        live_account(of, b"new%d" % number, 1)
+    changed = {b"%d" % number for number in range(5, 20)} | {b"new%d" % number for number in range(10)}
+    of.hydrate(b"7")
+    slices = of.slices(changed)
+    taken = slices.take(first, PLENTY)
+    of.hydrate(b"8")
+    of.cool(6, ())
+    live_account(of, b"later", 1)
+    taken += _rest(slices)
+    assert sorted(key for key, _ in taken) == sorted(changed)
+    assert all(encoded == of.encoded(key) for key, encoded in taken)
+
+
+def test_a_slice_of_large_states_ends_soon_after_its_bytes() -> None:
+    """However many are looked up together: by the largest that has come so far."""
+    of = states()
+    for number in range(400):
+        live_account(of, b"%d" % number, 1, memory=bytes(100_000))
+    slices = of.slices(None)
+    sizes = []
+    while not slices.done:
+        sizes.append(len(slices.take(400, 1 << 20)))
+    assert sum(sizes) == 400
+    assert max(sizes) <= 12
+
+
+def test_the_id_of_a_state_that_cannot_be_encoded_is_named() -> None:
+    of = states()
+    for number in range(100):
+        live_account(of, b"%d" % number, 1)
+    of.live[b"77"].balance = "much"
+    with pytest.raises(EncodingError, match=r'^"77": '):
+        _rest(of.slices(None))
+    with pytest.raises(EncodingError, match=r'^"77": '):
+        _rest(of.slices({b"3", b"77"}))
+    assert [key for key, _ in _rest(of.slices({b"3"}))] == [b"3"]
