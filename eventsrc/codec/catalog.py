@@ -170,8 +170,9 @@ class Catalog:
             write = self._snapshot_writers[aggregate.name, shape] = compile_writer(name, aggregate.record, node, shape)
         return write
 
-    def state_check(self, aggregate: AggregateType) -> Callable[[Any], None]:
-        """`check(instance)` raises `UnkeepableState` where its state cannot be written."""
+    def state_check(self, aggregate: AggregateType) -> Callable[[Any], bytes | None]:
+        """`check(instance)` raises `UnkeepableState` where its state cannot be written. Returns what `snapshot_writer` wrote if
+        that was the way to find out: always, unless the state is flat."""
         return compile_state_check(aggregate.cls.__name__, aggregate.record, self.snapshot_writer(aggregate))
 
     def state_reader(self, aggregate: AggregateType) -> StateReader:

@@ -27,12 +27,12 @@ class UnkeepableState(EncodingError):  # noqa: N818 - named as the other errors 
     """An @apply method left in the aggregate what its fields do not hold."""
 
 
-def compile_state_check(name: str, record: RecordType, write: Callable[[Any], bytes]) -> Callable[[Any], None]:
-    """`check(instance)` raises UnkeepableState where `write` cannot write it."""
+def compile_state_check(name: str, record: RecordType, write: Callable[[Any], bytes]) -> Callable[[Any], bytes | None]:
+    """`check(instance)` raises UnkeepableState where `write` cannot write it. Returns what it wrote to find out, if it did."""
 
-    def explain(instance: Any) -> None:
+    def explain(instance: Any) -> bytes:
         try:
-            write(instance)
+            return write(instance)
         except EncodingError as wrong:
             raise UnkeepableState(f"an @apply method left in {name} what cannot be kept: {wrong}") from wrong
 

@@ -10,7 +10,7 @@ from xxhash import xxh3_64_digest
 from eventsrc.codec.catalog import Catalog, DecidingReader, needs_decoded_copy
 from eventsrc.codec.control import Barrier
 from eventsrc.codec.framing import prefix_of
-from eventsrc.engine.preimage import Capture, Restore, pre_image_of
+from eventsrc.engine.preimage import pre_images_of
 from eventsrc.model.aggregate import AggregateType
 
 CompiledCommand = tuple[DecidingReader, Callable[..., Any], bool, Callable[[Any], None] | None, int]
@@ -30,10 +30,7 @@ class CompiledAggregate:
         self.type = aggregate
         self.catalog = catalog
         self.new: Callable[[bytes], Any] = aggregate.new
-        self.capture: Capture
-        self.restore: Restore
-        self.capture, self.restore = pre_image_of(aggregate, catalog)
-        self.check_state = catalog.state_check(aggregate)
+        self.capture, self.capture_anew, self.restore, self.check_state = pre_images_of(aggregate, catalog)
         self.write_barrier: Callable[[Barrier], bytes] = catalog.barrier_writer(aggregate)
         self.commands: dict[bytes, CompiledCommand] = {}
         self.events: dict[type, CompiledEvent] = {cls: self._event(cls) for cls in aggregate.appliers}

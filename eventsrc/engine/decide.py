@@ -122,8 +122,8 @@ class SectionDecider:
         # (a new id, a refusal, a failure) is a method; a failed command is tried again by calling this with it alone.
         partition, batch, limits, surroundings = self._partition, self._batch, self._limits, self._surroundings
         compiled, live, counts = self._compiled, self._live, partition.counts
-        commands, kinds, capture = compiled.commands, compiled.events, compiled.capture
-        check_state = compiled.check_state
+        commands, kinds = compiled.commands, compiled.events
+        capture, capture_anew, check_state = compiled.capture, compiled.capture_anew, compiled.check_state
         output, undo = self._section.records, self._section.undo
         max_event_bytes, max_command_bytes = limits.max_event_bytes, limits.max_command_bytes
         term, keep, isolated = b"#%d" % partition.term, compiled.type.deduplicate, surroundings.isolated
@@ -163,7 +163,8 @@ class SectionDecider:
                 if not found or not self._repeated(instance, command_id, reply, payload_hash(value, body_start, seed)):
                     if validate is not None:
                         validate(command)
-                    before = capture(instance)
+                    until_purity_check -= 1
+                    before = capture(instance) if until_purity_check > 0 else capture_anew(instance)
                     if wants_context:
                         decided = handle(instance, command, _context(record, command_id, correlation_id, causation_id))
                     else:
@@ -174,7 +175,6 @@ class SectionDecider:
                     else:
                         events = () if decided is None else _listed(decided)
                         total = len(events)
-                    until_purity_check -= 1
                     if until_purity_check <= 0:  # after a generator has run
                         until_purity_check = 0  # where it fails, look at the next attempt too
                         self._check_purity(instance, before, command)
@@ -344,7 +344,7 @@ class SectionDecider:
 
     def _check_purity(self, instance: Any, before: PreImage, command: Any) -> None:
         """Sampled: a handler that changes the state itself would make memory and log part ways."""
-        if self._compiled.capture(instance) == before:
+        if self._compiled.capture_anew(instance) == before:
             return
         raise TypeError(
             f"the handler of {type(command).__name__} in {type(instance).__name__} changed the aggregate's state; "

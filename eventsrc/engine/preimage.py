@@ -4,46 +4,89 @@ A handler that fails may have touched the state; a transaction that aborts takes
 aggregate returns to its pre-image, without reading the log: an undo log of the keys touched, nothing else.
 Where every field is an immutable scalar the pre-image is the tuple of values (0.1 us); otherwise it is the
 encoded state, because containers change in place; a dict comes back in the order it had, which an `apply` may see.
+
+That encoding is made once for each command: it is what tells that the new state can be kept, and it is kept beside the live
+aggregate, with the sequence that it is of. The next command's pre-image is this, and a checkpoint takes it as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from eventsrc.codec.blocks import entry
 from eventsrc.codec.catalog import Catalog, flat
 from eventsrc.model.aggregate import AggregateType
 
 PreImage = tuple[Any, ...]
-Capture = Callable[[Any], PreImage]
-Restore = Callable[[Any, PreImage], None]
+"""Last its sequence, and its memory of commands."""
 
 _HIDDEN = ("_eventsrc_sequence", "_eventsrc_memory")
 
 
-def pre_image_of(aggregate: AggregateType, catalog: Catalog) -> tuple[Capture, Restore]:
-    """`capture(instance)` and `restore(instance, pre_image)` for one aggregate class."""
+class PreImages(NamedTuple):
+    """Of one aggregate class. `capture(instance)`; `capture_anew`: the same of what the state is now, also where a handler has
+    changed it, which is no event's doing; `restore(instance, pre_image)`. `check(instance)`, after events were applied: raises
+    UnkeepableState where the state cannot be written."""
+
+    capture: Callable[[Any], PreImage]
+    capture_anew: Callable[[Any], PreImage]
+    restore: Callable[[Any, PreImage], None]
+    check: Callable[[Any], object]
+
+
+def pre_images_of(aggregate: AggregateType, catalog: Catalog) -> PreImages:
+    check = catalog.state_check(aggregate)
     if flat(aggregate.record):
-        return _values([field.name for field in aggregate.record.fields])
-    return _encoded(catalog.snapshot_writer(aggregate), catalog.state_reader(aggregate))
+        return _values([field.name for field in aggregate.record.fields], check)
+    return _encoded(catalog.snapshot_writer(aggregate), catalog.state_reader(aggregate), check)
 
 
-def _values(fields: list[str]) -> tuple[Capture, Restore]:
+def entry_writer_of(aggregate: AggregateType, catalog: Catalog) -> Callable[[Any], bytes]:
+    """`write(instance) -> bytes`: the entry of a block, with the encoding that is kept, if there is one."""
+    if flat(aggregate.record):
+        return catalog.entry_writer(aggregate)
+    write = catalog.snapshot_writer(aggregate)
+
+    def write_entry(instance: Any) -> bytes:
+        return entry(instance._eventsrc_sequence, instance._eventsrc_memory, _kept(instance, write))
+
+    return write_entry
+
+
+def _values(fields: list[str], check: Callable[[Any], object]) -> PreImages:
     names = (*fields, *_HIDDEN)
     scope: dict[str, Any] = {}
     # of field names, which are checked identifiers; half of what `attrgetter` takes
     values = f"({', '.join(f'instance.{name}' for name in names)})"
     exec(f"def capture(instance): return {values}", scope)
     exec(f"def restore(instance, pre_image): {values} = pre_image", scope)
-    return scope["capture"], scope["restore"]
+    return PreImages(scope["capture"], scope["capture"], scope["restore"], check)
 
 
-def _encoded(write: Callable[[Any], bytes], read: Callable[[bytes, Any], Any]) -> tuple[Capture, Restore]:
+def _encoded(
+    write: Callable[[Any], bytes], read: Callable[[bytes, Any], Any], check: Callable[[Any], bytes | None]
+) -> PreImages:
     def capture(instance: Any) -> PreImage:
+        return _kept(instance, write), instance._eventsrc_sequence, instance._eventsrc_memory
+
+    def capture_anew(instance: Any) -> PreImage:
         return write(instance), instance._eventsrc_sequence, instance._eventsrc_memory
 
     def restore(instance: Any, pre_image: PreImage) -> None:
-        state, instance._eventsrc_sequence, instance._eventsrc_memory = pre_image
+        state, sequence, instance._eventsrc_memory = pre_image
         read(state, instance)
+        instance._eventsrc_sequence, instance._eventsrc_encoded = sequence, (sequence, state)
 
-    return capture, restore
+    def check_and_keep(instance: Any) -> None:
+        instance._eventsrc_encoded = instance._eventsrc_sequence, check(instance)
+
+    return PreImages(capture, capture_anew, restore, check_and_keep)
+
+
+def _kept(instance: Any, write: Callable[[Any], bytes]) -> bytes:
+    """The encoding of its state. Only events change that, and each raises its sequence."""
+    kept: tuple[int, bytes] | None = instance._eventsrc_encoded
+    if kept is None or kept[0] != instance._eventsrc_sequence:
+        kept = instance._eventsrc_encoded = instance._eventsrc_sequence, write(instance)
+    return kept[1]

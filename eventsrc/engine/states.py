@@ -13,6 +13,7 @@ from typing import Any
 
 from eventsrc.codec.blocks import StoredRuns, split_entry
 from eventsrc.codec.catalog import Catalog
+from eventsrc.engine.preimage import entry_writer_of
 from eventsrc.errors import DecodingError, EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
 
@@ -70,7 +71,7 @@ class States:
         self._stored = stored
         self._cooled: dict[bytes, bytes] = {}
         self._new: Callable[[bytes], Any] = aggregate.new
-        self._write_entry = catalog.entry_writer(aggregate)
+        self._write_entry = entry_writer_of(aggregate, catalog)
         self._read = catalog.state_reader(aggregate)
 
     def hydrate(self, key: bytes) -> Any | None:

@@ -119,7 +119,8 @@ def _constructor(cls: type, record: RecordType) -> Callable[[bytes], Any]:
         scope[f"default_{number}"] = _factory(field) if made_new else field.default
         lines.append(f" self.{field.name} = default_{number}{'()' if made_new else ''}")
     lines += [
-        ' self._eventsrc_key = key; self._eventsrc_sequence = 0; self._eventsrc_memory = b""; self._eventsrc_known = None',
+        ' self._eventsrc_key = key; self._eventsrc_sequence = 0; self._eventsrc_memory = b""',
+        " self._eventsrc_known = self._eventsrc_encoded = None",
         " return self",
     ]
     exec("\n".join(lines), scope)  # of field names, which are checked identifiers, and our own text

@@ -1,4 +1,5 @@
-"""What every aggregate has beside its own fields: its key, its sequence, its deduplication memory and an index of that."""
+"""What every aggregate has beside its own fields: its key, its sequence, its deduplication memory, and what is kept beside them
+to be fast."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ class Aggregate:
     """What every aggregate is. `@pipeline.aggregate` adds it by itself; written out, `class Account(Aggregate)`, it
     shows `self.id` and `self.sequence` to type checkers that do not use `eventsrc.mypy`."""
 
-    __slots__ = ("_eventsrc_key", "_eventsrc_known", "_eventsrc_memory", "_eventsrc_sequence")
+    __slots__ = ("_eventsrc_encoded", "_eventsrc_key", "_eventsrc_known", "_eventsrc_memory", "_eventsrc_sequence")
 
     _eventsrc_pipeline: ClassVar[Pipeline]
     """Where the class was declared."""
@@ -21,6 +22,8 @@ class Aggregate:
     _eventsrc_memory: bytes
     _eventsrc_known: object
     """`engine.known_ids.KnownIds` of a long memory, or None. No part of the state."""
+    _eventsrc_encoded: tuple[int, bytes] | None
+    """`engine.preimage`'s: a sequence, and the encoding of the state then. No part of the state."""
 
     @property
     def id(self) -> str:

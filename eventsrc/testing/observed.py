@@ -29,7 +29,7 @@ class ObservedAggregate(CompiledAggregate):
         """As `decide`, an iterator exhausted. Raises ImpureHandler."""
 
         def observed(instance: Any, asked: Any, *more: Any) -> Any:
-            before = self.capture(instance)
+            before = self.capture_anew(instance)
             try:
                 decided = decide(instance, asked, *more)
                 if isinstance(decided, Iterator):
@@ -46,7 +46,7 @@ class ObservedAggregate(CompiledAggregate):
 
     def _changed(self, instance: Any, before: Any) -> bool:
         try:
-            return bool(self.capture(instance) != before)
+            return bool(self.capture_anew(instance) != before)
         except EncodingError:  # by something that is no state at all
             return True
 

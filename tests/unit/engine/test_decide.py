@@ -11,7 +11,7 @@ import pytest
 from eventsrc import Rejected
 from eventsrc.engine.counts import Counts
 from eventsrc.engine.decide import Limits
-from eventsrc.engine.memory import ENTRY_BYTES
+from eventsrc.engine.memory import ENTRY_BYTES, remember
 from eventsrc.errors import InvalidSchema
 from eventsrc.model.position import Position
 from tests.unit.engine.deciding import KEY, NOW_US, TERM, Desk, header
@@ -329,6 +329,23 @@ def test_a_field_holds_all_64_bits(balance: int) -> None:
     desk = Desk()
     desk.decide(Deposit(2))
     assert (desk.reasons, desk.live().balance) == ([], balance)
+
+
+# ---- what is remembered
+
+
+@pytest.mark.parametrize("start_us", [1_700_000_000_000_000, (1 << 52) - 15 * 60_000_000], ids=["now", "in 2112"])
+def test_what_is_remembered_is_what_a_fold_of_the_events_remembers(start_us: int) -> None:
+    """The hot loop does by itself what `remember` does. Times come round in 2112."""
+    desk, memory = Desk(), b""
+    for number in range(30):
+        desk.now_us = start_us + number * 60_000_000
+        desk.decide(Deposit(1))
+        _, value, _ = desk.section.records[-1]
+        meta, _ = catalog.event_reader(ACCOUNT, value[:10])(value)
+        memory = remember(memory, ACCOUNT.deduplicate, meta.command_id, meta.time, meta.count, meta.payload_hash)
+        assert desk.live()._eventsrc_memory == memory
+    assert len(memory) < 13 * ENTRY_BYTES
 
 
 # ---- purity

@@ -226,3 +226,13 @@ def test_the_id_of_a_state_that_cannot_be_encoded_is_named() -> None:
     with pytest.raises(EncodingError, match=r'^"77": '):
         _rest(of.slices({b"3", b"77"}))
     assert [key for key, _ in _rest(of.slices({b"3"}))] == [b"3"]
+
+
+def test_some_of_those_that_changed_may_be_at_rest() -> None:
+    """Of a class whose states hold containers."""
+    of = States(BASKET, catalog)
+    for number in range(10):
+        of.live[b"%d" % number] = BASKET.new(b"%d" % number)
+    of.cool(5, ())
+    changed = {b"%d" % number for number in range(10)}
+    assert sorted(_rest(of.slices(changed))) == sorted((key, of.encoded(key)) for key in changed)
