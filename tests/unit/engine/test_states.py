@@ -204,7 +204,7 @@ def test_each_that_changed_is_taken_once_wherever_it_is_by_then(first: int) -> N
 
 
 def test_a_slice_of_large_states_ends_soon_after_its_bytes() -> None:
-    """However many are looked up together: by the largest that has come so far."""
+    """However many are looked up together: as many as would fit were they as large as the largest just before."""
     of = states()
     for number in range(400):
         live_account(of, b"%d" % number, 1, memory=bytes(100_000))
