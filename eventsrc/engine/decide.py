@@ -36,7 +36,7 @@ from eventsrc.engine.memory import (
 from eventsrc.engine.partition import CommandPlace, Partition, UnknownSchemaHere
 from eventsrc.engine.preimage import PreImage
 from eventsrc.engine.records import ConsumedRecord
-from eventsrc.errors import EventsrcError, InvalidSchema, Rejected, SnapshotDamaged, UnknownSchema
+from eventsrc.errors import EncodingError, EventsrcError, InvalidSchema, Rejected, SnapshotDamaged, UnknownSchema
 from eventsrc.model.identity import is_aggregate_id
 from eventsrc.model.position import Offset, Position
 from eventsrc.model.recorded import Context, EventMeta, Recorded
@@ -123,7 +123,7 @@ class SectionDecider:
         partition, batch, limits, surroundings = self._partition, self._batch, self._limits, self._surroundings
         compiled, live, counts = self._compiled, self._live, partition.counts
         commands, kinds = compiled.commands, compiled.events
-        capture, capture_anew, check_state = compiled.capture, compiled.capture_anew, compiled.check_state
+        capture, check_state = compiled.capture, compiled.check_state
         output, undo = self._section.records, self._section.undo
         max_event_bytes, max_command_bytes = limits.max_event_bytes, limits.max_command_bytes
         term, keep, isolated = b"#%d" % partition.term, compiled.type.deduplicate, surroundings.isolated
@@ -164,7 +164,7 @@ class SectionDecider:
                     if validate is not None:
                         validate(command)
                     until_purity_check -= 1
-                    before = capture(instance) if until_purity_check > 0 else capture_anew(instance)
+                    before = capture(instance) if until_purity_check > 0 else self._capture_anew(instance)
                     if wants_context:
                         decided = handle(instance, command, _context(record, command_id, correlation_id, causation_id))
                     else:
@@ -341,6 +341,16 @@ class SectionDecider:
             place = f"dead letter of {topic}/{partition.key.number} offset {record.offset()}"
             details = {"message": str(refusal), "dead_letter": place}
             self._answer(command_id, reply, "failed", sequence, refusal.reason, details)
+
+    def _capture_anew(self, instance: Any) -> PreImage:
+        """Of the state as it is, not to blame this handler for what another, which was not looked at, has changed; if that was to
+        what cannot be encoded, it is taken back."""
+        compiled = self._compiled
+        try:
+            return compiled.capture_anew(instance)
+        except EncodingError:
+            compiled.restore(instance, compiled.capture(instance))
+            return compiled.capture_anew(instance)
 
     def _check_purity(self, instance: Any, before: PreImage, command: Any) -> None:
         """Sampled: a handler that changes the state itself would make memory and log part ways."""

@@ -5,8 +5,9 @@ aggregate returns to its pre-image, without reading the log: an undo log of the 
 Where every field is an immutable scalar the pre-image is the tuple of values (0.1 us); otherwise it is the
 encoded state, because containers change in place; a dict comes back in the order it had, which an `apply` may see.
 
-That encoding is made once for each command: it is what tells that the new state can be kept, and it is kept beside the live
-aggregate, with the sequence that it is of. The next command's pre-image is this, and a checkpoint takes it as it is.
+What tells after a command that the new state can be kept is its encoding; that is kept beside the live aggregate, with the
+sequence that it is of. The next command's pre-image is this, and a checkpoint takes it as it is. So what a handler changes,
+and no event tells of, is in neither: where the aggregate returns to its pre-image, or cools, it is gone.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def entry_writer_of(aggregate: AggregateType, catalog: Catalog) -> Callable[[Any
     write = catalog.snapshot_writer(aggregate)
 
     def write_entry(instance: Any) -> bytes:
-        return entry(instance._eventsrc_sequence, instance._eventsrc_memory, _kept(instance, write))
+        # not kept where it was not: a checkpoint of all would leave a second copy of every state behind
+        return entry(instance._eventsrc_sequence, instance._eventsrc_memory, _kept(instance) or write(instance))
 
     return write_entry
 
@@ -68,7 +70,11 @@ def _encoded(
     write: Callable[[Any], bytes], read: Callable[[bytes, Any], Any], check: Callable[[Any], bytes | None]
 ) -> PreImages:
     def capture(instance: Any) -> PreImage:
-        return _kept(instance, write), instance._eventsrc_sequence, instance._eventsrc_memory
+        sequence, state = instance._eventsrc_sequence, _kept(instance)
+        if state is None:
+            state = write(instance)
+            instance._eventsrc_encoded = sequence, state
+        return state, sequence, instance._eventsrc_memory
 
     def capture_anew(instance: Any) -> PreImage:
         return write(instance), instance._eventsrc_sequence, instance._eventsrc_memory
@@ -84,9 +90,7 @@ def _encoded(
     return PreImages(capture, capture_anew, restore, check_and_keep)
 
 
-def _kept(instance: Any, write: Callable[[Any], bytes]) -> bytes:
-    """The encoding of its state. Only events change that, and each raises its sequence."""
+def _kept(instance: Any) -> bytes | None:
+    """The encoding of its state, as events have made it: each raises its sequence."""
     kept: tuple[int, bytes] | None = instance._eventsrc_encoded
-    if kept is None or kept[0] != instance._eventsrc_sequence:
-        kept = instance._eventsrc_encoded = instance._eventsrc_sequence, write(instance)
-    return kept[1]
+    return kept[1] if kept is not None and kept[0] == instance._eventsrc_sequence else None

@@ -6,9 +6,8 @@ where a state is; what it means is the fold's and the decider's. On the loop's t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain, islice
-from types import NoneType
 from typing import Any
 
 from eventsrc.codec.blocks import StoredRuns, split_entry
@@ -18,49 +17,70 @@ from eventsrc.errors import DecodingError, EncodingError, SnapshotDamaged
 from eventsrc.model.aggregate import AggregateType
 
 _TOGETHER = 64
-"""Looked up, then encoded. One by one takes a quarter longer: nothing of them is in the processor's caches, and where one step is
-done for many of them it waits for several at once."""
-_EXPECTED_BYTES = 1 << 17
+"""Looked up before the first of them is encoded. One by one takes a fifth longer: nothing of them is in the processor's caches,
+and where one step is done for many of them it waits for several at once."""
 
 
 class EntrySlices:
     """Key and entry of many aggregates, each once, a slice at a time. They may move and change meanwhile: each entry is of a
     state that was current when this was made, or later. `done`: there are no more.
 
-    `live`: with their instance, None where it is not live. `at_rest`: with their entry, and None for each stored one that is
-    passed over, so that the next is never far, however many of those follow each other."""
+    `live`: with their instance, None where it is not live. `find`: what to look a key up with again, if its slice was full
+    before it was encoded; None where the instance, once found, is the one to encode. `at_rest`: with their entry, and None for
+    each stored one that is passed over, so that the next is never far, however many of those follow each other."""
 
     def __init__(
         self,
         states: States,
         live: Iterator[tuple[bytes, Any | None]],
+        find: Callable[[bytes], Any | None] | None,
         at_rest: Iterator[tuple[bytes, bytes] | None],
     ) -> None:
         self.done = False
-        self._states, self._live, self._at_rest = states, live, at_rest
-        self._largest = _EXPECTED_BYTES
+        self._states, self._live, self._find, self._at_rest = states, live, find, at_rest
+        self._left: list[tuple[bytes, Any | None]] = []
 
     def take(self, states: int, size_bytes: int) -> list[tuple[bytes, bytes]]:
-        """The next slice: it ends after so many were looked at, or soon after so many bytes. Raises EncodingError, which names
-        the id, and SnapshotDamaged."""
+        """The next slice: it ends once about so many were looked at, or with the one that makes it so many bytes. Raises
+        EncodingError, which names the id, and SnapshotDamaged."""
         taken: list[tuple[bytes, bytes]] = []
         while not self.done and states > 0 and size_bytes > 0:
-            room = min(_TOGETHER, states, 1 + size_bytes // self._largest)
-            looked_at, entries = self._next(room)
+            live = self._next_live(min(_TOGETHER, states))
+            looked_at, entries = self._encode(live, size_bytes) if live else self._pass(states, size_bytes)
             taken += entries
-            sizes = [len(encoded) for _, encoded in entries]
-            self._largest = max(sizes, default=self._largest)
             states -= looked_at
-            size_bytes -= sum(sizes)
+            size_bytes -= sum(len(encoded) for _, encoded in entries)
         return taken
 
-    def _next(self, room: int) -> tuple[int, Sequence[tuple[bytes, bytes]]]:
-        live = list(islice(self._live, room))
-        if live:
-            return len(live), self._states.encode(live)
-        at_rest = list(islice(self._at_rest, room))
-        self.done = len(at_rest) < room
-        return len(at_rest), [each for each in at_rest if each is not None]
+    def _next_live(self, most: int) -> list[tuple[bytes, Any | None]]:
+        left, self._left = self._left, []
+        if not left:
+            return list(islice(self._live, most))
+        find = self._find
+        return left if find is None else [(key, find(key)) for key, _ in left]
+
+    def _encode(self, live: list[tuple[bytes, Any | None]], room: int) -> tuple[int, list[tuple[bytes, bytes]]]:
+        entries: list[tuple[bytes, bytes]] = []
+        for key, instance in live:
+            encoded = self._states.entry_of(key, instance)
+            entries.append((key, encoded))
+            room -= len(encoded)
+            if room <= 0:
+                break
+        self._left = live[len(entries) :]
+        return len(entries), entries
+
+    def _pass(self, most: int, room: int) -> tuple[int, list[tuple[bytes, bytes]]]:
+        entries: list[tuple[bytes, bytes]] = []
+        looked_at = 0
+        for looked_at, each in enumerate(islice(self._at_rest, most), 1):
+            if each is not None:
+                entries.append(each)
+                room -= len(each[1])
+                if room <= 0:
+                    return looked_at, entries
+        self.done = looked_at < most
+        return looked_at, entries
 
 
 class States:
@@ -99,22 +119,12 @@ class States:
         instance = self.live.get(key)
         return self._at_rest(key) if instance is None else self._write_entry(instance)
 
-    def encode(self, instances: Sequence[tuple[bytes, Any | None]]) -> list[tuple[bytes, bytes]]:
-        """As `encoded`, of many, where the instance of each is known, or that it is not live. Raises EncodingError, which names
-        the id."""
-        keys, objects = zip(*instances, strict=True)
+    def entry_of(self, key: bytes, instance: Any | None) -> bytes:
+        """As `encoded`, where it is known what is live under this key. Raises EncodingError, which names the id."""
         try:
-            if NoneType not in map(type, objects):
-                return list(zip(keys, map(self._write_entry, objects), strict=True))
-        except EncodingError:
-            pass  # below it is found again, and named
-        entries = []
-        for key, instance in instances:
-            try:
-                entries.append((key, self._at_rest(key) if instance is None else self._write_entry(instance)))
-            except EncodingError as wrong:
-                raise EncodingError(f'"{key.decode(errors="backslashreplace")}": {wrong}') from wrong
-        return entries
+            return self._at_rest(key) if instance is None else self._write_entry(instance)
+        except EncodingError as wrong:
+            raise EncodingError(f'"{key.decode(errors="backslashreplace")}": {wrong}') from wrong
 
     def _at_rest(self, key: bytes) -> bytes:
         found = self._cooled.get(key) or (self._stored.get(key) if self._stored is not None else None)
@@ -132,11 +142,12 @@ class States:
     def slices(self, keys: Collection[bytes] | None) -> EntrySlices:
         """Of each of `keys`, all of which exist, and must stay the same; of every aggregate where that is None."""
         if keys is not None:
-            return EntrySlices(self, zip(keys, map(self.live.get, keys), strict=True), iter(()))
+            find = self.live.get
+            return EntrySlices(self, zip(keys, map(find, keys), strict=True), find, iter(()))
         # The objects themselves, not to look each up again: one that has cooled since is as it was then.
         seen = self.touched() if self._stored is not None else ()
         stored = (None if each[0] in seen else each for each in self._stored or ())
-        return EntrySlices(self, iter(list(self.live.items())), chain(list(self._cooled.items()), stored))
+        return EntrySlices(self, iter(list(self.live.items())), None, chain(list(self._cooled.items()), stored))
 
     def is_cooled(self, key: bytes) -> bool:
         """It was live here, and was encoded again."""

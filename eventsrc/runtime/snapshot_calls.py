@@ -55,7 +55,10 @@ def read_states(store: SnapshotStore, stored: StoredCheckpoint, on_block: Callab
     blocks: Iterator[bytes] = store.read(segments)
     read = []
     for segment, encoded in zip(segments, blocks, strict=True):
-        block = Block(encoded)
+        try:
+            block = Block(encoded)
+        except SnapshotDamaged as damage:
+            raise SnapshotDamaged(f"segment {segment.id}: {damage}", segment.id) from damage
         if (block.first_hash, block.last_hash, block.count) != (segment.first_hash, segment.last_hash, segment.states):
             raise SnapshotDamaged(f"segment {segment.id} holds other states than its manifest says")
         read.append(block)

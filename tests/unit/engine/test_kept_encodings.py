@@ -185,3 +185,27 @@ def test_the_handler_that_is_sampled_is_not_blamed_for_what_another_did() -> Non
     assert desk.partition.counts.dead == 0
     assert desk.live().items == ["cup", "by a handler", "jug"]
     _assert_kept_is_true(desk)
+
+
+def test_what_an_unsampled_handler_left_and_cannot_be_encoded_is_taken_back() -> None:
+    """Whether the next command is looked at or not: it is not to blame."""
+
+    def impure(basket: Any, command: Any, context: Any) -> list[Placed]:
+        basket.items.append(2**70)
+        return []
+
+    behaviour["impure"] = impure
+    for commands in ([Custom("impure")], [Custom("impure"), Put("mug", [])]):
+        desk = Desk(BASKET, limits=Limits(purity_sample=2, handler_attempts=2))
+        desk.decide(Put("cup", []), *commands, Put("jug", []), Put("pot", []))
+        assert desk.partition.counts.dead == 0
+        assert [item for item in desk.live().items if isinstance(item, str)] == desk.live().items
+        assert desk.live().items[-2:] == ["jug", "pot"]
+        _assert_kept_is_true(desk)
+
+
+def test_a_checkpoint_leaves_no_second_copy_of_a_state_that_no_command_touches() -> None:
+    of = Desk(BASKET).partition.states
+    of.live[KEY] = basket = BASKET.new(KEY)
+    assert len(of.slices(None).take(1, 1)) == 1
+    assert basket._eventsrc_encoded is None

@@ -203,17 +203,44 @@ def test_each_that_changed_is_taken_once_wherever_it_is_by_then(first: int) -> N
     assert all(encoded == of.encoded(key) for key, encoded in taken)
 
 
-def test_a_slice_of_large_states_ends_soon_after_its_bytes() -> None:
-    """However many are looked up together: as many as would fit were they as large as the largest just before."""
+@pytest.mark.parametrize("of_all", [True, False], ids=["of all", "of those that changed"])
+@pytest.mark.parametrize("at_rest", [0, 400, 100], ids=["live", "at rest", "some at rest"])
+def test_a_slice_of_large_states_ends_with_the_one_that_fills_it(of_all: bool, at_rest: int) -> None:
+    """Wherever large ones stand among small ones: those that were looked up with it are in the next slice, as they are then."""
     of = states()
     for number in range(400):
-        live_account(of, b"%d" % number, 1, memory=bytes(100_000))
-    slices = of.slices(None)
-    sizes = []
+        live_account(of, b"%d" % number, 1, memory=bytes(100_000 if number % 7 > 3 else 32))
+    of.cool(at_rest, ())
+    slices = of.slices(None if of_all else {b"%d" % number for number in range(400)})
+    taken = []
     while not slices.done:
-        sizes.append(len(slices.take(400, 1 << 20)))
-    assert sum(sizes) == 400
-    assert max(sizes) <= 12
+        slice_ = slices.take(400, 1 << 20)
+        assert sum(len(encoded) for _, encoded in slice_[:-1]) < 1 << 20
+        taken += slice_
+        if not of_all and taken:
+            of.hydrate(b"7")
+            of.live[b"9"] = of.live.pop(b"9", None) or hydrated(of, b"9")
+            of.cool(3, ())
+    assert sorted(key for key, _ in taken) == sorted(b"%d" % number for number in range(400))
+    assert all(encoded == of.encoded(key) for key, encoded in taken)
+
+
+def test_a_state_that_is_left_for_the_next_slice_is_the_one_that_is_live_by_then() -> None:
+    """Not the one that was found when it was looked up, nor none, if it was at rest then."""
+    of = states()
+    for number in range(3):
+        live_account(of, b"%d" % number, 1)
+    of.cool(3, ())
+    slices = of.slices({b"0", b"1", b"2"})
+    ((first, _),) = slices.take(3, 1)
+    for key in {b"0", b"1", b"2"} - {first}:
+        hydrated(of, key).balance = 5
+    rest = _rest(slices)
+    assert len(rest) == 2
+    assert all(
+        encoded == of.encoded(key) and split_entry(encoded)[2] != split_entry(account_entry(1, 1))[2]
+        for key, encoded in rest
+    )
 
 
 def test_the_id_of_a_state_that_cannot_be_encoded_is_named() -> None:

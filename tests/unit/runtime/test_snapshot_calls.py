@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from eventsrc.codec import blocks
 from eventsrc.codec.blocks import build_blocks, entry
 from eventsrc.engine.effects import LoadSnapshot, SnapshotLoaded
 from eventsrc.engine.notes import TopicIds
@@ -105,6 +106,20 @@ def test_a_lost_segment_is_asked_for_once_however_many_checkpoints_name_it(
     assert found.checkpoint.id == made[1].id
     assert found.refused == (f"4 checkpoints, the newest {made[5].id}: segment {lost} is missing",)
     assert store.reads == 2
+
+
+def test_a_segment_of_another_version_is_read_once_however_many_checkpoints_name_it(
+    store: CountingSnapshots, database: MemoryDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(blocks, "MAGIC", b"ESB1")
+        made = lineage(store, 6)
+    found = loaded(store)
+    assert found.checkpoint is None
+    first = made[0].runs[0][0].id
+    why = "a block begins with b'ESB1', not b'ESB2': another version of eventsrc wrote it"
+    assert found.refused == (f"6 checkpoints, the newest {made[5].id}: segment {first}: {why}",)
+    assert store.reads == 1
 
 
 def test_a_segment_that_is_not_what_one_manifest_says_is_still_the_others(store: CountingSnapshots) -> None:
