@@ -62,7 +62,10 @@ class EntrySlices:
     def _encode(self, live: list[tuple[bytes, Any | None]], room: int) -> tuple[int, list[tuple[bytes, bytes]]]:
         entries: list[tuple[bytes, bytes]] = []
         for key, instance in live:
-            encoded = self._states.entry_of(key, instance)
+            try:
+                encoded = self._states.entry_of(key, instance)
+            except EncodingError as wrong:
+                raise EncodingError(f'"{key.decode(errors="backslashreplace")}": {wrong}') from wrong
             entries.append((key, encoded))
             room -= len(encoded)
             if room <= 0:
@@ -116,15 +119,11 @@ class States:
     def encoded(self, key: bytes) -> bytes:
         """Its state as of now, as an entry of a block. It must exist. Raises EncodingError where a field holds what its type
         does not."""
-        instance = self.live.get(key)
-        return self._at_rest(key) if instance is None else self._write_entry(instance)
+        return self.entry_of(key, self.live.get(key))
 
     def entry_of(self, key: bytes, instance: Any | None) -> bytes:
-        """As `encoded`, where it is known what is live under this key. Raises EncodingError, which names the id."""
-        try:
-            return self._at_rest(key) if instance is None else self._write_entry(instance)
-        except EncodingError as wrong:
-            raise EncodingError(f'"{key.decode(errors="backslashreplace")}": {wrong}') from wrong
+        """As `encoded`, where it is known what is live under this key: None where nothing is."""
+        return self._at_rest(key) if instance is None else self._write_entry(instance)
 
     def _at_rest(self, key: bytes) -> bytes:
         found = self._cooled.get(key) or (self._stored.get(key) if self._stored is not None else None)
