@@ -175,9 +175,8 @@ class SectionDecider:
                     else:
                         events = () if decided is None else _listed(decided)
                         total = len(events)
-                    if (
-                        until_purity_check <= 0
-                    ):  # after a generator has run; where it fails, the next attempt is looked at too
+                    if until_purity_check <= 0:  # after a generator has run
+                        # where it fails, it stays due: the next attempt is looked at too
                         self._check_purity(instance, before, command)
                         until_purity_check = limits.purity_sample
                     sequence, at = before[-2], time
