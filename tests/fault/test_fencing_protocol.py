@@ -6,14 +6,19 @@ tests rest on these facts; where a broker upgrade changes one of them, this file
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 
-from tests.harness.brokers import ProxiedBroker, create_topic, unique
+from eventsrc.localstack.distribution import KafkaDistribution
+from tests.harness.brokers import ProxiedBroker, create_topic, proxied_broker, unique
 from tests.harness.collect import Reader, wait_until
 from tests.harness.members import Owner, code_of, seed, transactional, visible
+from tests.harness.proxy import Api
 
 REFUSED = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID}
 
@@ -266,26 +271,36 @@ class TestAForeignOpenTransaction:
 
 
 class TestMarkersAfterACommit:
-    """Row 45."""
+    """Row 45. The broker writes its markers to itself through the proxy here, so that they can be made to come late."""
 
-    def test_commit_returns_before_its_records_can_be_read(self, ground: Ground, reader: Reader) -> None:
+    @pytest.fixture
+    def cluster(self, kafka_distribution: KafkaDistribution, tmp_path: Path) -> Iterator[ProxiedBroker]:
+        through_proxy = {"inter.broker.listener.name": "PROXIED"}
+        with proxied_broker(tmp_path / "kafka", kafka_distribution, through_proxy) as broker:
+            yield broker
+
+    @pytest.fixture
+    def reader(self, cluster: ProxiedBroker) -> Iterator[Reader]:
+        with closing(Reader(cluster.direct)) as reader:
+            yield reader
+
+    def test_commit_returns_before_its_records_can_be_read(
+        self, cluster: ProxiedBroker, ground: Ground, reader: Reader
+    ) -> None:
         producer = transactional(ground.servers, unique("marker"))
-        late, last = 0, -1
-
-        def delivered(_: KafkaError | None, message: Message) -> None:
-            nonlocal last
-            last = message.offset() or 0
-
-        for number in range(400):
-            producer.begin_transaction()
-            producer.produce(ground.events, key=b"%d" % number, value=b"", partition=0, on_delivery=delivered)
-            producer.commit_transaction(10)
-            producer.poll(0)
-            late += reader.ends(ground.events, IsolationLevel.READ_COMMITTED)[0] <= last
-            if late >= 3:
-                break
-        # Without the guard a rebuild "to the end" would have missed these.
-        assert late >= 1
+        producer.begin_transaction()
+        producer.produce(ground.events, key=b"early", value=b"early", partition=0)
+        producer.commit_transaction(10)
+        wait_until(lambda: visible(reader, ground.events) == ["early"], 10, "the first commit's marker")
+        markers = cluster.proxy.hold(Api.WRITE_TXN_MARKERS)
+        producer.begin_transaction()
+        producer.produce(ground.events, key=b"late", value=b"late", partition=0)
+        producer.commit_transaction(10)
+        markers.wait_hit()
+        # Without the guard a rebuild "to the end" misses what has committed.
+        assert visible(reader, ground.events) == ["early"]
+        markers.release()
         # With it (read past the offset of the own last committed event) nothing is missing.
+        last = 2  # "early", its marker, "late"
         wait_until(lambda: reader.ends(ground.events, IsolationLevel.READ_COMMITTED)[0] > last, 10, "the last marker")
-        assert len(visible(reader, ground.events)) == number + 1
+        assert visible(reader, ground.events) == ["early", "late"]
