@@ -59,6 +59,7 @@ def shop(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
     shop = Shop(tmp_path_factory.mktemp("shop"), f"shop-{uuid.uuid4().hex[:8]}", kafka)
     shop("topics", "create")
     worker = shop.start("run", "--log-level", "warning", stderr=subprocess.PIPE)
+    shop("send", "Order", "first", "Place", PLACE, "--timeout", "60")  # answered when the worker has begun
     yield shop
     worker.send_signal(signal.SIGTERM)
     _, log = worker.communicate(timeout=60)
@@ -186,11 +187,13 @@ def test_the_tail_shows_what_is_there_decoded_and_filtered(shop: Shop, order: st
 
 
 def test_a_following_tail_shows_what_comes(shop: Shop, order: str) -> None:
-    tail = shop.start("tail", "--json", "--since", "-1s", "--where", f"order/{order}", stdout=subprocess.PIPE)
+    shop("send", "Order", order, "Place", PLACE)
+    tail = shop.start("tail", "--json", "--since", "-15m", "--where", f"order/{order}", stdout=subprocess.PIPE)
     try:
-        shop("send", "Order", order, "Place", PLACE)
         assert tail.stdout is not None
         assert json.loads(tail.stdout.readline())["name"] == "Placed"
+        shop("send", "Order", order, "Pay")  # it has shown what there was, and follows
+        assert json.loads(tail.stdout.readline())["name"] == "Paid"
     finally:
         tail.send_signal(signal.SIGINT)
         tail.communicate(timeout=30)

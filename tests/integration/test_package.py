@@ -132,7 +132,8 @@ def test_the_quick_start_in_a_clean_environment(clean: CleanEnvironment, tmp_pat
     clean("eventsrc", "topics", "create", cwd=project)
     worker = clean.start("eventsrc", "run", "--log-level", "warning", cwd=project, stderr=subprocess.PIPE)
     try:
-        clean("eventsrc", "send", "Order", "o-1", "Place", '{"sku": "tea", "quantity": 2}', cwd=project)
+        place = ("send", "Order", "o-1", "Place", '{"sku": "tea", "quantity": 2}')
+        clean("eventsrc", *place, "--timeout", "60", cwd=project)  # the worker has yet to begin
         clean("eventsrc", "send", "Order", "o-1", "Ship", cwd=project, exit_code=1)
         shown = json.loads(clean("eventsrc", "show", "Order", "o-1", "--json", cwd=project))
         assert shown["state"]["status"] == "placed"
