@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, re-exported without saying so
     AclBinding,
     AclBindingFilter,
@@ -32,6 +33,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from eventsrc.localstack.distribution import KafkaDistribution
 from eventsrc.localstack.kafka import KafkaBroker
 from eventsrc.localstack.processes import LOOPBACK, free_port
+from tests.harness.collect import wait_until
 
 _MECHANISM = "SCRAM-SHA-512"
 _TIMEOUT_S = 20
@@ -115,6 +117,9 @@ class SecuredBroker:
         credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         upsertion = UserScramCredentialUpsertion(name, credential, password.encode())
         self._admin.alter_user_scram_credentials([upsertion])[name].result(_TIMEOUT_S)
+        wait_until(
+            lambda: self._knows_user(name), _TIMEOUT_S, f"the broker knows {name}: the controller answers before"
+        )
         return self.settings(name, password)
 
     def settings(self, name: str, password: str) -> dict[str, str]:
@@ -128,14 +133,30 @@ class SecuredBroker:
 
     def allow(self, user: str, rights: Iterable[tuple[str, str, str, bool]]) -> None:
         """Each right as operation, kind of resource, name, whether the name is a prefix."""
-        bindings = [_binding(user, *right) for right in rights]
-        for made in self._admin.create_acls(bindings).values():
+        given = list(rights)
+        for made in self._admin.create_acls([_binding(user, *right) for right in given]).values():
             made.result(_TIMEOUT_S)
+        wait_until(lambda: all(self._has(user, right) for right in given), _TIMEOUT_S, f"{user} has the rights")
 
     def withdraw(self, user: str, rights: Iterable[tuple[str, str, str, bool]]) -> None:
-        filters = [_filter(user, *right) for right in rights]
-        for deleted in self._admin.delete_acls(filters).values():
+        taken = list(rights)
+        for deleted in self._admin.delete_acls([_filter(user, *right) for right in taken]).values():
             assert deleted.result(_TIMEOUT_S), "there was no such right"
+        wait_until(
+            lambda: not any(self._has(user, right) for right in taken), _TIMEOUT_S, f"{user} has lost the rights"
+        )
+
+    def _knows_user(self, name: str) -> bool:
+        described = self._admin.describe_user_scram_credentials([name])
+        assert isinstance(described, dict)
+        try:
+            return bool(described[name].result(_TIMEOUT_S).scram_credential_infos)
+        except KafkaException:
+            return False
+
+    def _has(self, user: str, right: tuple[str, str, str, bool]) -> bool:
+        """As the broker knows it, which is asked here, and not the controller."""
+        return bool(self._admin.describe_acls(_filter(user, *right)).result(_TIMEOUT_S))
 
 
 def _pattern(prefixed: bool) -> ResourcePatternType:
