@@ -29,10 +29,13 @@ def endpoint() -> Iterator[HttpEndpoint]:
 
 def exchange(endpoint: HttpEndpoint, sent: bytes, *, half_close: bool = False) -> bytes:
     with socket.create_connection((endpoint.address.host, endpoint.address.port), 15) as connection:
-        connection.sendall(sent)
-        if half_close:
-            connection.shutdown(socket.SHUT_WR)
         parts = []
+        try:
+            connection.sendall(sent)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has answered and closed before all was sent
         try:
             while part := connection.recv(65536):
                 parts.append(part)
@@ -90,20 +93,30 @@ def test_a_request_that_is_too_large_is_told_so(endpoint: HttpEndpoint) -> None:
 
 
 def test_who_sends_slowly_or_nothing_holds_nobody_up(endpoint: HttpEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_S", 1.0)
     place = (endpoint.address.host, endpoint.address.port)
-    before = threading.active_count()
-    idle = [socket.create_connection(place, 15) for _ in range(5)]
-    idle[0].sendall(b"GET /healthz HT")
-    began = time.monotonic()
+    before = set(threading.enumerate())
+
+    def idle(patience_s: float) -> list[socket.socket]:
+        monkeypatch.setattr(http_server, "REQUEST_S", patience_s)
+        opened = [socket.create_connection(place, 15) for _ in range(5)]
+        opened[0].sendall(b"GET /healthz HT")
+        return opened
+
+    waited_for = idle(600.0)
     assert status(endpoint, "GET", "/healthz")[0] == 200
-    assert time.monotonic() - began < 1.0
-    wait_until(lambda: threading.active_count() <= before, 10, "their threads have ended")
-    for connection in idle:
+    for connection in waited_for:
+        connection.close()
+    given_up = idle(0.5)
+    assert status(endpoint, "GET", "/healthz")[0] == 200  # taken after those
+    wait_until(lambda: not set(threading.enumerate()) - before, 30, "their threads have ended")
+    for connection in given_up:
         connection.close()
 
 
-def test_more_connections_than_it_serves_at_once_are_closed(endpoint: HttpEndpoint) -> None:
+def test_more_connections_than_it_serves_at_once_are_closed(
+    endpoint: HttpEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_S", 600.0)  # what is closed is not closed for having sent nothing
     place = (endpoint.address.host, endpoint.address.port)
     many = [socket.create_connection(place, 15) for _ in range(3 * http_server.AT_ONCE)]
 
@@ -119,10 +132,10 @@ def test_more_connections_than_it_serves_at_once_are_closed(endpoint: HttpEndpoi
                 count += 1
         return count
 
-    wait_until(lambda: refused() >= 2 * http_server.AT_ONCE, 3, "the rest is closed")
+    wait_until(lambda: refused() >= 2 * http_server.AT_ONCE, 30, "the rest is closed")
     for connection in many:
         connection.close()
-    wait_until(lambda: status_or_none(endpoint) == 200, 5, "others are served again")
+    wait_until(lambda: status_or_none(endpoint) == 200, 30, "others are served again")
 
 
 def status_or_none(endpoint: HttpEndpoint) -> int | None:
