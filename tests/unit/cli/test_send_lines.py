@@ -11,6 +11,7 @@ import pytest
 from eventsrc.cli import send_lines
 from eventsrc.cli.outcomes import Sent, status_of
 from eventsrc.errors import InvalidCommand, NotAuthorized, OutcomeUnknown, Unreachable
+from tests.harness.collect import wait_until
 
 
 def test_a_line_that_waits_for_its_turn_to_be_shown_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,12 +25,13 @@ def test_a_line_that_waits_for_its_turn_to_be_shown_was_sent(monkeypatch: pytest
 
     putting = threading.Thread(target=put_all, daemon=True)
     putting.start()
-    putting.join(0.3)
-    assert putting.is_alive()  # one is waited for, two are queued, and the fourth waits for room
+    # one is waited for, two are queued, and the fourth waits for room
+    wait_until(lambda: printer._put == 4, 30, "there is no more room")
+    assert putting.is_alive()
     assert "lines 1 to 4 were sent" in printer.interrupted()
     for future in futures:
         future.set_exception(OutcomeUnknown("over"))
-    putting.join(10)
+    putting.join(30)
 
 
 @pytest.mark.parametrize(
