@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,12 +13,20 @@ import pytest
 
 from eventsrc import Pipeline, apply, handle
 from eventsrc.codec.catalog import Catalog
-from eventsrc.testing import DeterminismReport, check_determinism
+from eventsrc.testing import DeterminismReport, check_determinism, determinism
 from eventsrc.testing.folding import FoldProcess
 from eventsrc.testing.histories import make_histories
 from eventsrc.testing.made_values import made_message
 from tests.unit.codec.app import pipeline as every_type
 from tests.unit.testing import desk, unsound
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _in_no_hurry() -> Iterator[None]:
+    """All histories are made, however slow the processor and whoever else of this process has some of it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(determinism, "make_histories", partial(make_histories, budget_s=math.inf))
+        yield
 
 
 @pytest.fixture(scope="module")
