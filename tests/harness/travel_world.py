@@ -55,7 +55,7 @@ class World:
         reader = Reader(self.kafka)
         topics = [f"{self.name}.{name}.events" for name in ("basket", "parcel")]
         for topic in topics:
-            reader.wait_stable(topic, 5)  # a commit is answered before its markers are written
+            reader.wait_stable(topic)  # a commit is answered before its markers are written
         records = [each for topic in topics for each in reader.read(topic)]
         return travel_model.read_events(records, schemas)
 
