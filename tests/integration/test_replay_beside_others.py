@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ def test_during_live_load_and_checkpoints(
         load(client, 300)
         wait_until(lambda: compare(app.pipeline, settings).checkpoints >= 2 * PARTITIONS, 30, "checkpoints")
         load(client, 300)
+        with closing(Reader(kafka)) as reader:  # a commit is answered before its offsets can be read
+            reader.wait_at_rest(pipeline_name, ["basket", "parcel"], 30)
         until = at_time(datetime.now(UTC))
         group = committed(kafka, pipeline_name)
         first = replay(app.pipeline, settings, until)
