@@ -178,8 +178,7 @@ def test_a_right_that_is_taken_from_a_running_worker_ends_it_and_is_named(stage:
     missing = rights_of(stage.pipeline, "worker")[number]
     kafka = stage.user("worker")
     worker = stage.worker(kafka)
-    for _ in range(PARTITIONS):
-        worker.wait_log(OPEN, 30)
+    wait_until(lambda: worker.log().count(OPEN) >= PARTITIONS, 60, "its partitions are open")
     with stage.client(stage.user("client")) as client:
         app = stage.application
         assert send(client, app, "alice", 5) == 1
