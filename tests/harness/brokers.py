@@ -66,12 +66,12 @@ def create_topic(bootstrap_servers: str, name: str, partitions: int = 1, **confi
     """Created and led when this returns. Underscores in `config` stand for dots."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     settings = {key.replace("_", "."): value for key, value in config.items()}
-    admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(20)
+    admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(40)
     wait_led(bootstrap_servers, [name])
     return name
 
 
-def wait_led(bootstrap_servers: str, names: Iterable[str], timeout_s: float = 10.0) -> None:
+def wait_led(bootstrap_servers: str, names: Iterable[str], timeout_s: float = 40.0) -> None:
     """Until every partition answers for itself: a topic that was just created is known before it is led."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     deadline = time.monotonic() + timeout_s
@@ -100,11 +100,11 @@ def alter_topic(bootstrap_servers: str, topic: str, config: Mapping[str, str]) -
     entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    admin.incremental_alter_configs([resource])[resource].result(10)
+    admin.incremental_alter_configs([resource])[resource].result(40)
 
     def known() -> bool:
         found = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)])
-        (described,) = [future.result(10) for future in found.values()]
+        (described,) = [future.result(40) for future in found.values()]
         return all(described[name].value == value for name, value in config.items())
 
-    wait_until(known, 20, f"{topic} has {config}")
+    wait_until(known, 40, f"{topic} has {config}")

@@ -63,7 +63,7 @@ class Reader:
         found = self.admin.list_offsets(wanted, isolation_level=isolation, request_timeout=10)
         return {place.partition: future.result().offset for place, future in found.items()}
 
-    def read(self, topic: str, isolation: str = "read_committed", timeout_s: float = 20.0) -> list[LogRecord]:
+    def read(self, topic: str, isolation: str = "read_committed", timeout_s: float = 60.0) -> list[LogRecord]:
         """Every record below the last stable offset. Raises `Incomplete`."""
         ends = {p: end for p, end in self.ends(topic, IsolationLevel.READ_COMMITTED).items() if end > 0}
         if not ends:
@@ -88,7 +88,7 @@ class Reader:
         places = [TopicPartition(topic, partition) for topic in topics for partition in self.partitions(topic)]
         found: list[TopicPartition] = []
         with contextlib.suppress(KafkaException):  # the coordinator is loading or moving: whoever polls asks again
-            found = consumer.committed(places, 5)
+            found = consumer.committed(places, 20)
         return [
             CommittedOffset(place.topic, place.partition, place.offset, place.metadata or "")
             for place in found

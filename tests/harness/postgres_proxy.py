@@ -29,7 +29,7 @@ class LostStatement:
     moment: Moment
     happened: threading.Event = field(default_factory=threading.Event)
 
-    def wait_hit(self, timeout_s: float = 15.0) -> None:
+    def wait_hit(self, timeout_s: float = 60.0) -> None:
         if not self.happened.wait(timeout_s):
             raise TimeoutError(f"{self.text!r} was not seen in {timeout_s} s")
 

@@ -67,7 +67,7 @@ class Rule:
     def release(self) -> None:
         self._released.set()
 
-    def wait_hit(self, count: int = 1, timeout_s: float = 15.0) -> None:
+    def wait_hit(self, count: int = 1, timeout_s: float = 60.0) -> None:
         """Raises `TimeoutError` if the fault did not happen `count` times."""
         with self._fired:
             if not self._fired.wait_for(lambda: self.hits >= count, timeout_s):
@@ -263,7 +263,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                broker = socket.create_connection((LOOPBACK, self._target_port), 5) if self._accepting else None
+                broker = socket.create_connection((LOOPBACK, self._target_port), 30) if self._accepting else None
             except OSError:
                 broker = None
             if broker is None:

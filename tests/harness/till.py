@@ -118,7 +118,7 @@ class Till:
                 [sys.executable, "-m", "eventsrc", "run"],
                 cwd=self.directory, env=self.environ, stdin=subprocess.DEVNULL, stdout=target, stderr=target,
             )  # fmt: skip
-        wait_until(lambda: log.read_text().count(" open after ") >= PARTITIONS, 40, "partitions are open")
+        wait_until(lambda: log.read_text().count(" open after ") >= PARTITIONS, 60, "partitions are open")
 
     def break_it(self) -> None:
         (self.directory / "broken").touch()
@@ -158,7 +158,7 @@ class Till:
             return all(committed.get(partition, 0) > offset for partition, offset in last.items())
 
         try:
-            wait_until(done, 30, "every command is processed")
+            wait_until(done, 60, "every command is processed")
         finally:
             reader.close()
 

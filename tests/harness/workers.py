@@ -68,7 +68,7 @@ class Worker:
     def stop(self) -> None:
         """SIGSTOP: to everybody else it is gone, and it does not know."""
         self._signal(signal.SIGSTOP)
-        wait_until(lambda: self.stopped, 5, f"{self.instance_id} is stopped")
+        wait_until(lambda: self.stopped, 30, f"{self.instance_id} is stopped")
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
@@ -76,12 +76,12 @@ class Worker:
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
 
-    def drain(self, timeout_s: float = 20.0) -> int:
+    def drain(self, timeout_s: float = 60.0) -> int:
         """SIGTERM, then the exit code. Raises `TimeoutError` with its log where it does not end."""
         self.terminate()
         return self.wait_ended(timeout_s)
 
-    def wait_ended(self, timeout_s: float = 20.0) -> int:
+    def wait_ended(self, timeout_s: float = 60.0) -> int:
         assert self.process is not None
         try:
             return self.process.wait(timeout_s)
@@ -98,7 +98,7 @@ class Worker:
             return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         return False
 
-    def wait_stopped(self, timeout_s: float = 20.0) -> None:
+    def wait_stopped(self, timeout_s: float = 60.0) -> None:
         """Until a fault point has stopped it."""
         wait_until(
             lambda: self.stopped or not self.running, timeout_s, f"{self.instance_id} stops\n{self.log()[-2000:]}"
@@ -114,7 +114,7 @@ class Worker:
             log.seek(0 if whole else self._mark)
             return log.read().decode(errors="replace")
 
-    def wait_log(self, pattern: str, timeout_s: float = 20.0) -> re.Match[str]:
+    def wait_log(self, pattern: str, timeout_s: float = 60.0) -> re.Match[str]:
         """The first match in this start's log. Raises `TimeoutError` with the log's end."""
         deadline = time.monotonic() + timeout_s
         while (found := re.search(pattern, self.log())) is None:

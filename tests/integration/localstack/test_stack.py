@@ -123,7 +123,7 @@ def test_nothing_outlives_a_killed_owner(state_directory: Path) -> None:
         assert all(is_alive(pid) for pid in _pids(record))
         owner.kill()
         owner.wait()
-        assert wait_until(lambda: not any(is_alive(pid) for pid in _pids(record)), timeout_s=10)
+        assert wait_until(lambda: not any(is_alive(pid) for pid in _pids(record)), timeout_s=40)
     assert holder(LocalStack(state_directory).directory.lock) is None
 
 
@@ -136,7 +136,7 @@ def test_a_child_that_the_owner_forked_does_not_keep_the_stack_up(state_director
         owner.kill()
         owner.wait()
         try:
-            assert wait_until(lambda: not any(is_alive(pid) for pid in _pids(record)), timeout_s=10)
+            assert wait_until(lambda: not any(is_alive(pid) for pid in _pids(record)), timeout_s=40)
         finally:
             os.killpg(owner.pid, signal.SIGKILL)
 
@@ -148,7 +148,7 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_start_works(state_dir
     try:
         record = _running(state_directory)
         os.kill(record.supervisor, signal.SIGKILL)
-        assert wait_until(lambda: not any(is_alive(pid) for pid in _pids(record)), timeout_s=15)
+        assert wait_until(lambda: not any(is_alive(pid) for pid in _pids(record)), timeout_s=40)
         failure = stack.failure()
         assert failure is not None
         assert "supervisor ended unexpectedly" in failure.problem
@@ -163,7 +163,7 @@ def test_a_server_that_dies_takes_the_stack_down_and_is_named(state_directory: P
         record = _running(state_directory)
         kafka, postgres = (pid for pid, _ in record.children)
         os.kill(postgres, signal.SIGKILL)
-        assert wait_until(lambda: stack.failure() is not None, timeout_s=20)
+        assert wait_until(lambda: stack.failure() is not None, timeout_s=40)
         failure = stack.failure()
         assert failure is not None
         assert failure.problem == "Postgres ended while it was in use, and the stack was stopped with it"
@@ -180,7 +180,7 @@ def test_after_everything_was_killed_the_data_is_still_there(state_directory: Pa
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):  # one end takes others with it
                 os.kill(pid, signal.SIGKILL)
-        assert wait_until(lambda: not any(is_alive(pid) for pid in pids), timeout_s=10)
+        assert wait_until(lambda: not any(is_alive(pid) for pid in pids), timeout_s=40)
     with LocalStack(state_directory) as stack, psycopg.connect(stack.start().database_url) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
 

@@ -323,6 +323,6 @@ def test_a_worker_that_is_told_to_end_while_it_imports_its_application_has_drain
     try:
         wait_until(started.exists, 20, "the application's import")
         worker.terminate()
-        assert worker.wait(10) == 0
+        assert worker.wait(30) == 0
     finally:
         worker.kill()

@@ -47,7 +47,7 @@ class Echo:
 
     def wait_for(self, count: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.arrived) >= count, 5)
+            assert self.changed.wait_for(lambda: len(self.arrived) >= count, 30)
 
     def close(self) -> None:
         self._listener.close()
@@ -82,8 +82,8 @@ def proxy(echo: Echo) -> Iterator[Proxy]:
 
 
 def connect(proxy: Proxy) -> socket.socket:
-    peer = socket.create_connection(("127.0.0.1", proxy.port), 5)
-    peer.settimeout(5)
+    peer = socket.create_connection(("127.0.0.1", proxy.port), 30)
+    peer.settimeout(30)
     return peer
 
 
@@ -148,7 +148,7 @@ def test_a_one_way_partition_lets_requests_through_and_no_reply(proxy: Proxy, ec
             peer.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 peer.recv(1)
-        peer.settimeout(5)
+        peer.settimeout(30)
         assert correlation_of(read_frame(peer)) == 1
 
 

@@ -485,7 +485,7 @@ def threads(
     monkeypatch.setattr(snapshot_threads, "LOOK_FOR_REQUESTS_S", 0.02)
     made = SnapshotThreads(lambda: MemorySnapshots(bench.database), inbox.put)
     yield made
-    made.close(5.0)
+    made.close(30.0)
     assert not made._loader.thread.is_alive()
     assert not made._writer.thread.is_alive()
 
@@ -494,20 +494,20 @@ def test_the_threads_answer_loads_and_writes_and_requests(
     bench: Bench, inbox: queue.SimpleQueue[Input], threads: SnapshotThreads
 ) -> None:
     threads.load(LoadSnapshot(KEY, 4, 9, TOPICS, FOLDED_BY))
-    loaded = inbox.get(timeout=5)
+    loaded = inbox.get(timeout=30)
     assert isinstance(loaded, SnapshotLoaded)
     assert (loaded.attempt, loaded.claimed) == (4, True)
     threads.write(bench.asked(12, term=9))
-    written = inbox.get(timeout=5)
+    written = inbox.get(timeout=30)
     assert isinstance(written, CheckpointWritten)
     assert bench.head() == written.stored.id
     bench.store.request(KEY)
-    assert inbox.get(timeout=5) == CheckpointRequested(KEY)
+    assert inbox.get(timeout=30) == CheckpointRequested(KEY)
     threads.forget(KEY)
     bench.now += timedelta(seconds=1)
     bench.store.request(KEY)
     threads.write(bench.asked(13, written.stored, term=9))
-    assert isinstance(inbox.get(timeout=5), CheckpointWritten)
+    assert isinstance(inbox.get(timeout=30), CheckpointWritten)
 
 
 def test_a_load_that_takes_long_says_that_it_goes_on(
@@ -516,15 +516,15 @@ def test_a_load_that_takes_long_says_that_it_goes_on(
     monkeypatch.setattr(snapshot_threads, "TELL_OF_LOADING_S", 0.0)
     bench.write(12)
     threads.load(LoadSnapshot(KEY, 4, 9, TOPICS, FOLDED_BY))
-    assert inbox.get(timeout=5) == SnapshotPartRead()
-    assert isinstance(inbox.get(timeout=5), SnapshotLoaded)
+    assert inbox.get(timeout=30) == SnapshotPartRead()
+    assert isinstance(inbox.get(timeout=30), SnapshotLoaded)
 
 
 def test_a_load_of_a_partition_that_has_left_holds_no_other_up(bench: Bench, inbox: queue.SimpleQueue[Input]) -> None:
     opening = threading.Event()
 
     def open_store() -> MemorySnapshots:
-        opening.wait(5)
+        opening.wait(30)
         return MemorySnapshots(bench.database)
 
     threads = SnapshotThreads(open_store, inbox.put)
@@ -534,9 +534,9 @@ def test_a_load_of_a_partition_that_has_left_holds_no_other_up(bench: Bench, inb
         threads.forget(PartitionKey("account", 1))
         threads.load(LoadSnapshot(PartitionKey("account", 2), 4, 9, TOPICS, FOLDED_BY))
         opening.set()
-        answered = [inbox.get(timeout=5) for _ in range(2)]
+        answered = [inbox.get(timeout=30) for _ in range(2)]
     finally:
-        threads.close(5.0)
+        threads.close(30.0)
     assert [each.attempt for each in answered if isinstance(each, SnapshotLoaded)] == [0, 4]
     assert inbox.empty()
 
@@ -546,14 +546,14 @@ def test_a_database_that_is_away_is_answered_and_found_again(
 ) -> None:
     bench.database.available = False
     threads.load(LoadSnapshot(KEY, 4, 9, TOPICS, FOLDED_BY))
-    loaded = inbox.get(timeout=5)
+    loaded = inbox.get(timeout=30)
     assert isinstance(loaded, SnapshotLoaded)
     assert (loaded.checkpoint, loaded.claimed, loaded.problem) == (None, False, "the database is away")
     threads.write(bench.asked(12, term=9, claimed=False))
-    assert isinstance(inbox.get(timeout=5), CheckpointFailed)
+    assert isinstance(inbox.get(timeout=30), CheckpointFailed)
     bench.database.available = True
     threads.write(bench.asked(12, term=9, claimed=False))
-    assert isinstance(inbox.get(timeout=5), CheckpointWritten)
+    assert isinstance(inbox.get(timeout=30), CheckpointWritten)
 
 
 @pytest.mark.parametrize("failure", [SnapshotsUnavailable("no route"), ZeroDivisionError("a bug")])
@@ -570,20 +570,20 @@ def test_a_store_that_cannot_be_opened_is_tried_again(
     threads = SnapshotThreads(open_store, inbox.put)
     try:
         threads.load(LoadSnapshot(KEY, 4, 9, TOPICS, FOLDED_BY))
-        loaded = inbox.get(timeout=5)
+        loaded = inbox.get(timeout=30)
         assert isinstance(loaded, SnapshotLoaded)
         assert str(failure) in (loaded.problem or "")
         threads.write(bench.asked(12, term=9, claimed=False))
-        assert isinstance(inbox.get(timeout=5), CheckpointFailed)
+        assert isinstance(inbox.get(timeout=30), CheckpointFailed)
         away.clear()
         threads.write(bench.asked(12, term=9, claimed=False))
-        assert isinstance(inbox.get(timeout=5), CheckpointWritten)
+        assert isinstance(inbox.get(timeout=30), CheckpointWritten)
         threads.load(LoadSnapshot(KEY, 5, 10, TOPICS, FOLDED_BY))
-        again = inbox.get(timeout=5)
+        again = inbox.get(timeout=30)
         assert isinstance(again, SnapshotLoaded)
         assert again.checkpoint is not None
     finally:
-        threads.close(5.0)
+        threads.close(30.0)
 
 
 def test_a_damaged_block_never_gets_into_states(bench: Bench) -> None:

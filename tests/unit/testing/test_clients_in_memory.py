@@ -135,7 +135,7 @@ def test_a_callback_that_exits_ends_no_other_future(
     leaving.add_done_callback(lambda _: sys.exit(3))
     memory.start()
     assert leaving.result(20).events == (Deposited(1),)
-    assert memory.client.submit(Account, "a", Deposit(1), idempotency_key=key, timeout=5).result(20).events
+    assert memory.client.submit(Account, "a", Deposit(1), idempotency_key=key, timeout=20).result(20).events
     assert "SystemExit" in caplog.text
 
 
