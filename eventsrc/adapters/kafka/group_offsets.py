@@ -6,6 +6,7 @@ For `status` and the like: asks a few questions at once and changes nothing. Nev
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -23,6 +24,13 @@ from eventsrc.errors import TopicsInvalid, Unreachable
 from eventsrc.model.names import commands_topic, events_topic
 
 _GRACE_S = 2.0
+_PAUSE_S = 0.1
+_COORDINATOR_MOVES = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""Said at once, while a broker starts or goes: another has the group, or this one soon does."""
 _SPECS: tuple[OffsetSpec, OffsetSpec] = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # they are not typed
 
 
@@ -123,16 +131,11 @@ class GroupOffsetsReader:
             self._admin = AdminClient(dict(self._config), logger=kafka_log)
         places = [*commands.values(), *events.values()]
         starts, ends = (self._offsets(places, spec) for spec in _SPECS)
-        stood = {
-            (each.topic, each.partition): each
-            for each in consumer.committed(list(commands.values()), CONNECT_TIMEOUT_S)
-        }
+        stood = {_place(each): each for each in _committed(consumer, list(commands.values()))}
         found = {}
         for key in keys:
             of_commands, of_events = _place(commands[key]), _place(events[key])
             at = stood[of_commands]
-            if at.error is not None:
-                raise KafkaException(at.error)
             found[key] = PartitionOffsets(
                 at.offset if at.offset >= 0 else None,
                 read_note(at.metadata),
@@ -168,6 +171,24 @@ class GroupOffsetsReader:
             group = asked[self._group_id].result(CONNECT_TIMEOUT_S + _GRACE_S)
             return frozenset(member.group_instance_id or member.member_id for member in group.members)
         return None
+
+
+def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
+    """Their committed offsets. Raises KafkaException."""
+    give_up_s = time.monotonic() + CONNECT_TIMEOUT_S
+    while True:
+        left_s = give_up_s - time.monotonic()
+        try:
+            found = consumer.committed(places, max(left_s, _PAUSE_S))
+            for each in found:
+                if each.error is not None:
+                    raise KafkaException(each.error)
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_MOVES or left_s < _PAUSE_S:
+                raise
+        else:
+            return found
+        time.sleep(_PAUSE_S)
 
 
 def _place(place: TopicPartition) -> tuple[str, int]:
