@@ -22,7 +22,7 @@ from eventsrc.engine.partition import PartitionKey
 from eventsrc.model.names import commands_topic, dead_letter_topic, events_topic, replies_topic
 from eventsrc.ports import EventsLog, Membership, Replies, StableOffsets, Transactions
 from eventsrc.runtime.connection import Connection, KafkaConnection
-from tests.conformance.world import PARTITIONS, REPLY_BYTES, TIMEOUT_S, Listener, pipeline_of
+from tests.conformance.world import PARTITIONS, REPLY_BYTES, SESSION_S, TIMEOUT_S, Listener, pipeline_of
 from tests.harness.brokers import wait_led
 from tests.harness.collect import Reader, wait_until
 from tests.harness.evidence import CommittedOffset, LogRecord
@@ -53,7 +53,7 @@ class KafkaWorld:
         names = TopicNames(self._commands, self._events, dead_letter_topic(self.name), PARTITIONS)
         return TransactionalProducer(producer, watch, names, owner, timeout_s)
 
-    def membership(self, instance: str, listener: Listener, session_s: float = 6.0) -> Membership:
+    def membership(self, instance: str, listener: Listener, session_s: float = SESSION_S) -> Membership:
         config = {
             **membership_config(self._common, self.name, instance, session_s, session_s),
             "heartbeat.interval.ms": 100,  # how soon a rebalance is heard of
@@ -119,6 +119,9 @@ class KafkaWorld:
             for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
         )
         return next(ends) != next(ends)
+
+    def was_written(self, topic: str) -> bool:
+        return any(self._reader.ends(topic, IsolationLevel.READ_UNCOMMITTED).values())
 
     def committed_offset(self, key: PartitionKey) -> CommittedOffset | None:
         found = self._reader.committed(self.name, [self._commands[key.aggregate]])

@@ -22,7 +22,7 @@ from eventsrc.testing.memory.reading import MemoryEventsLog
 from eventsrc.testing.memory.replies import MemoryReplies
 from eventsrc.testing.memory.transactions import MemoryTransactions
 from eventsrc.testing.memory.worker import memory_broker
-from tests.conformance.world import REPLY_BYTES, Listener, pipeline_of
+from tests.conformance.world import REPLY_BYTES, SESSION_S, Listener, pipeline_of
 from tests.harness.evidence import CommittedOffset, LogRecord
 
 
@@ -35,7 +35,7 @@ class MemoryWorld:
     def transactions(self, owner: Owner, timeout_s: float = 30.0) -> Transactions:
         return MemoryTransactions(self._process(owner.instance), owner, timeout_s)
 
-    def membership(self, instance: str, listener: Listener, session_s: float = 6.0) -> Membership:
+    def membership(self, instance: str, listener: Listener, session_s: float = SESSION_S) -> Membership:
         return MemoryMembership(self._process(instance), listener, listener.on_partition_error)
 
     def leave(self, membership: Membership) -> None:
@@ -100,6 +100,9 @@ class MemoryWorld:
         self.broker.read(topic)
         logs = [self.broker.log(topic, number) for number in range(self.broker.partitions)]
         return any(log.last_stable < log.end for log in logs)
+
+    def was_written(self, topic: str) -> bool:
+        return any(self.broker.log(topic, number).end for number in range(self.broker.partitions))
 
     def committed_offset(self, key: PartitionKey) -> CommittedOffset | None:
         found = self.broker.committed(key)

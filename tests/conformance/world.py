@@ -27,7 +27,9 @@ from tests.harness.evidence import CommittedOffset, LogRecord
 FIRST = PartitionKey("account", 0)
 SECOND = PartitionKey("account", 1)
 PARTITIONS = 2
-TIMEOUT_S = 20.0
+TIMEOUT_S = 40.0
+SESSION_S = 60.0
+"""A member that does not poll for so long is expelled: no test is to meet that by a stall of its machine."""
 WALL_MS = 1_700_000_000_000
 REPLY_BYTES = 20_000
 
@@ -41,7 +43,7 @@ class World(Protocol):
 
     def transactions(self, owner: Owner, timeout_s: float = 30.0) -> Transactions: ...
 
-    def membership(self, instance: str, listener: Listener, session_s: float = 6.0) -> Membership: ...
+    def membership(self, instance: str, listener: Listener, session_s: float = SESSION_S) -> Membership: ...
 
     def leave(self, membership: Membership) -> None:
         """Closes it, before the world does."""
@@ -73,6 +75,9 @@ class World(Protocol):
         """What a plain reader of committed records sees, in offset order of each partition."""
 
     def has_open_transaction(self, topic: str) -> bool: ...
+
+    def was_written(self, topic: str) -> bool:
+        """Whether it holds anything, whatever became of it."""
 
     def committed_offset(self, key: PartitionKey) -> CommittedOffset | None:
         """Without waiting for what is undecided."""
@@ -156,7 +161,7 @@ class Member:
         return read(lambda: self.port.poll(limit, 0.05), count, key)
 
 
-def joined(world: World, instance: str, *others: Member, session_s: float = 6.0) -> Member:
+def joined(world: World, instance: str, *others: Member, session_s: float = SESSION_S) -> Member:
     """A member that has its share: everything, or one partition each beside another."""
     listener = Listener()
     member = Member(world.membership(instance, listener, session_s), listener)
