@@ -13,6 +13,9 @@ from tests.harness.members import transactional
 from tests.harness.proxy import Api, Proxy
 
 SEEDS = range(ROUNDS)
+OVERLONG_S = 12.0
+"""For handlers that outlive a poll interval of 6.5 s. librdkafka looks twice a second whether it is over, and has to have
+left the group before the handler returns: on a busy machine that takes seconds."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -27,7 +30,7 @@ def test_a_late_end_transaction_makes_the_worker_take_a_new_producer(scene: Scen
         held = proxy.hold(Api.END_TXN)
         held.wait_hit()
         held.cut_caught()
-        before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
+        before = scene.committed()
         scene.wait_committed(before + 15)
         held.release()
         assert len(proxy.seen(Api.INIT_PRODUCER_ID)) > producers, worker.log()
@@ -49,7 +52,7 @@ def test_a_commit_without_an_answer_is_never_guessed(scene: Scene, proxy: Proxy,
     for _ in range(2):
         dropped = proxy.drop(Api.END_TXN, "reply")
         dropped.wait_hit()
-        before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
+        before = scene.committed()
         scene.wait_committed(before + 15)
     traffic.stop()
     scene.verdict()
@@ -69,14 +72,14 @@ def test_a_foreign_open_transaction_is_waited_for_and_named(scene: Scene) -> Non
     worker = scene.started()
     worker.wait_log(r"partition account/1 is halted: .*open transaction")
     elsewhere = [i for i, order in client.outstanding().items() if client.partition_of(order.id) != 1]
-    assert client.wait_answered(20, elsewhere)
+    assert client.wait_answered(60, elsewhere)
     here = [i for i, order in client.outstanding().items() if client.partition_of(order.id) == 1]
     assert here
     assert not client.wait_answered(0.3, here)
     stranger.abort_transaction(10)
     assert worker.drain() == 0
     worker.start()
-    assert client.wait_answered(20), scene.logs()
+    assert client.wait_answered(60), scene.logs()
     scene.verdict()
 
 
@@ -90,7 +93,7 @@ def test_a_transaction_that_outlives_its_timeout_is_no_takeover(scene: Scene, pr
     for _ in range(2):
         delayed = proxy.delay(Api.TXN_OFFSET_COMMIT, 4.5)
         delayed.wait_hit()
-        before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
+        before = scene.committed()
         scene.wait_committed(before + 15)
     traffic.stop()
     scene.verdict()
@@ -99,13 +102,14 @@ def test_a_transaction_that_outlives_its_timeout_is_no_takeover(scene: Scene, pr
 
 
 def test_slow_handlers_do_not_outlive_the_transaction(scene: Scene) -> None:
-    """Row 44: eight handlers of half a second with a timeout of two; no transaction is lost to the broker."""
-    scene.configure(transaction_timeout=2, transaction_interval=0.5)
+    """Row 44: handlers take longer together than the timeout; no transaction is lost to the broker. One of them alone
+    takes so little of it that a stall of seconds does not matter."""
+    scene.configure(transaction_timeout=8, transaction_interval=0.5)
     client = scene.client()
-    orders = [Order(f"account-{n % 3}", "SlowDeposit", {"amount": 1, "seconds": 0.4}) for n in range(8)]
+    orders = [Order(f"account-{n % 3}", "SlowDeposit", {"amount": 1, "seconds": 0.4}) for n in range(26)]
     scene.send_all(client, orders)
     worker = scene.started()
-    assert client.wait_answered(30), worker.log()
+    assert client.wait_answered(60), worker.log()
     evidence = scene.verdict()
     assert len(evidence.committed_view) == len(evidence.uncommitted_view)
     assert worker.starts == 1
@@ -118,11 +122,11 @@ def test_a_handler_slower_than_the_poll_interval_costs_an_abort_and_a_new_join(s
     client = scene.client()
     scene.send_all(client, [Order("account-1", "Deposit", {"amount": 5}), Order("account-2", "Deposit", {"amount": 5})])
     worker = scene.started()
-    assert client.wait_answered(20), worker.log()
-    scene.send_all(client, [Order("account-1", "SlowOnce", {"amount": 1, "seconds": 7.5})], seed=1)
-    assert client.wait_answered(30), worker.log()
+    assert client.wait_answered(60), worker.log()
+    scene.send_all(client, [Order("account-1", "SlowOnce", {"amount": 1, "seconds": OVERLONG_S})], seed=1)
+    assert client.wait_answered(60), worker.log()
     scene.verdict()
-    assert "MAXPOLL" in worker.log()
+    worker.wait_log("MAXPOLL")
     assert "a transaction was aborted and will be repeated" in worker.log()
     assert worker.running
     assert worker.starts == 1
@@ -132,8 +136,7 @@ def test_a_handler_that_is_always_slower_than_the_poll_interval_is_set_aside(sce
     """Row 12: without an end it would be aborted and repeated for ever. What is behind it in its partition goes on."""
     scene.configure(max_poll_interval=6.5, session_timeout=6, transaction_timeout=3, handler_attempts=2)
     client = scene.client()
-    # librdkafka looks twice a second whether the interval is over: half a second more alone may still commit
-    orders = [Order("account-1", "Stuck", {"seconds": 8.5}), Order("account-1", "Deposit", {"amount": 5})]
+    orders = [Order("account-1", "Stuck", {"seconds": OVERLONG_S}), Order("account-1", "Deposit", {"amount": 5})]
     stuck, _ = scene.send_all(client, orders)
     worker = scene.started()
     assert client.wait_answered(60), worker.log()
