@@ -9,19 +9,33 @@ import random
 import time
 
 import pytest
+from confluent_kafka import IsolationLevel
 
 from tests.fault.scene import ROUNDS, Scene, busy
 from tests.harness.collect import wait_until
 from tests.harness.workers import Worker
 
 SEEDS = range(ROUNDS)
-SNAPSHOT_DEADLINE_S = 10.0
+DRAIN_AND_STALL_S = 30.0
+"""A connection that hangs is given up by itself after 60 s: a drain that waits for that takes longer."""
+ON_END_S = 4.0
+"""Shorter than any wait for a database that blocks (5 s and more), so that a worker that waits now and then is never up
+to date for that long."""
 
 
-def commands_per_second(scene: Scene, seconds: float) -> float:
-    before, began_s = scene.committed(), time.monotonic()
-    wait_until(lambda: time.monotonic() - began_s > seconds, seconds + 5, "a moment of work")
-    return (scene.committed() - before) / (time.monotonic() - began_s)
+def wait_up_to_date(scene: Scene, rate: float) -> None:
+    """Until, for some seconds on end, what waits to be processed is never more than one second brings. A machine that
+    stalls begins anew."""
+    since_s = time.monotonic()
+
+    def kept_up() -> bool:
+        nonlocal since_s
+        ends = scene.reader.ends(scene.commands, IsolationLevel.READ_COMMITTED)
+        if sum(ends.values()) - scene.committed() > rate:
+            since_s = time.monotonic()
+        return time.monotonic() - since_s > ON_END_S
+
+    wait_until(kept_up, 60, f"processing goes on at its rate\n{scene.logs()}")
 
 
 def wait_failing(worker: Worker) -> None:
@@ -38,7 +52,7 @@ def test_postgres_is_killed_under_load_and_away_at_a_takeover(stored_scene: Scen
     scene.wait_checkpoints(4)
     scene.database.server.kill()
     wait_failing(worker)
-    assert commands_per_second(scene, 2.0) > rate / 2, scene.logs()
+    wait_up_to_date(scene, rate)
     worker.kill()
     worker.start()
     worker.wait_log("recover from their logs alone")
@@ -63,12 +77,12 @@ def test_postgres_does_not_answer(stored_scene: Scene, seed: int) -> None:
     worker = scene.started()
     scene.wait_checkpoints(4)
     with scene.database.proxy.silent():
-        assert commands_per_second(scene, 2.0) > rate / 2, scene.logs()
+        wait_up_to_date(scene, rate)
         began_s = time.monotonic()
         assert worker.drain() == 0
-        assert time.monotonic() - began_s < 8
+        assert time.monotonic() - began_s < DRAIN_AND_STALL_S
         worker.start()
-        worker.wait_log("the snapshot store has not answered", SNAPSHOT_DEADLINE_S + 10)
+        worker.wait_log("the snapshot store has not answered")
         scene.wait_committed(scene.committed() + 30)
     scene.wait_checkpoints(8)
     traffic.stop()
@@ -150,7 +164,7 @@ def wait_told(worker: Worker, partitions: set[str], what: str) -> None:
         lines = [line for line in worker.log().splitlines() if "recovers from further back" in line]
         return all(any(partition in line for line in lines) for partition in partitions)
 
-    wait_until(told, 20, f"{what}: {partitions} recover from further back\n{worker.log()}")
+    wait_until(told, 60, f"{what}: {partitions} recover from further back\n{worker.log()}")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
