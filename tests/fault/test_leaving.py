@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -21,8 +22,8 @@ from tests.harness.members import transactional
 from tests.harness.proxy import Api, Proxy
 from tests.harness.workers import OPEN, Worker
 
-AT_ONCE_S = 5.0
-"""Of a whole process on a busy machine; the waits that it must not do are longer."""
+AT_ONCE_S = 20.0
+"""Of a whole process on a machine that may stall; the waits that it must not do are longer, or have no end."""
 
 
 class Telling:
@@ -49,7 +50,7 @@ class TestAnAssignmentThatComesAfterTheLastPoll:
     def commands(self, cluster: ProxiedBroker) -> str:
         return create_topic(cluster.direct, unique("leaving"), 4)
 
-    def test_the_clients_own_close_serves_it(self, cluster: ProxiedBroker, commands: str) -> None:
+    def test_the_clients_own_close_serves_it(self, cluster: ProxiedBroker, commands: str, tmp_path: Path) -> None:
         """In a process of its own: what its callback may be waiting for holds the interpreter's lock for ever."""
         group = unique("leaving")
         script = f"""
@@ -57,7 +58,7 @@ class TestAnAssignmentThatComesAfterTheLastPoll:
             from confluent_kafka import Consumer
             consumer = Consumer({{
                 "bootstrap.servers": "{cluster.direct}", "group.id": "{group}", "group.instance.id": "one",
-                "partition.assignment.strategy": "cooperative-sticky", "log_level": 0,
+                "partition.assignment.strategy": "cooperative-sticky", "debug": "cgrp",
             }})
             consumer.subscribe(["{commands}"], on_assign=lambda consumer, partitions: print("assigned", flush=True))
             sys.stdin.readline()
@@ -65,8 +66,15 @@ class TestAnAssignmentThatComesAfterTheLastPoll:
             consumer.close()
         """
         command = [sys.executable, "-c", textwrap.dedent(script)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            wait_given(cluster, group)
+        log = tmp_path / "log"
+        with (
+            log.open("wb") as errors,
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            ) as process,
+        ):
+            # the group has given it partitions, and its client has heard of them: it waits for the next poll
+            wait_until(lambda: "-> wait-assign-call" in log.read_text(), 40, "the client is given its partitions")
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write("\n")
@@ -94,27 +102,27 @@ def wait_given(cluster: ProxiedBroker, group: str) -> None:
         members = admin.describe_consumer_groups([group])[group].result().members
         return any(member.assignment.topic_partitions for member in members)
 
-    wait_until(given, 20, "the group has given its partitions")
+    wait_until(given, 40, "the group has given its partitions")
 
 
 def drained_within(worker: Worker) -> float:
     """SIGTERM; returns how long the drain took."""
     began = time.monotonic()
-    assert worker.drain() == 0, worker.log()
+    assert worker.drain(90) == 0, worker.log()
     return time.monotonic() - began
 
 
 def test_a_worker_whose_join_waits_for_a_dead_member_leaves_at_once(scene: Scene, proxy: Proxy) -> None:
-    scene.configure(session_timeout=20, max_poll_interval=30)
+    scene.configure(session_timeout=60, max_poll_interval=70)
     first = scene.started("one")
-    first.wait_log(OPEN, 30)
+    first.wait_log(OPEN)
     first.kill()  # the group waits for it, and the new member for the group
     asked = len(proxy.seen(Api.JOIN_GROUP))
     second = scene.started("two", proxied=True)
-    wait_until(lambda: len(proxy.seen(Api.JOIN_GROUP)) > asked, 20, f"it asks to join\n{second.log()}")
+    wait_until(lambda: len(proxy.seen(Api.JOIN_GROUP)) > asked, 30, f"it asks to join\n{second.log()}")
     assert drained_within(second) < AT_ONCE_S
     first.start()
-    first.wait_log(OPEN, 60)
+    first.wait_log(OPEN, 90)
     assert OPEN not in second.log()
 
 
@@ -140,7 +148,7 @@ def test_a_transaction_that_kafka_does_not_decide_is_not_waited_for_longer_than_
     client = scene.client()
     scene.send_all(client, [Order("account-1", "Deposit", {"amount": 5})])
     worker = scene.started("one", proxied=True)
-    assert client.wait_answered(30), worker.log()
+    assert client.wait_answered(60), worker.log()
     held = proxy.hold(Api.END_TXN)
     scene.send_all(client, [Order("account-1", "Deposit", {"amount": 7})], seed=1)
     held.wait_hit()
