@@ -22,7 +22,7 @@ def events(cluster: ProxiedBroker) -> str:
 def write(producer: Producer, topic: str, *keys: str) -> None:
     for key in keys:
         producer.produce(topic, key=key.encode(), value=b"", partition=0)
-    producer.flush(10)
+    producer.flush(30)
 
 
 def commit_with_its_end_held(producer: Producer, proxy: Proxy, topic: str) -> Rule:
@@ -37,7 +37,7 @@ def commit_with_its_end_held(producer: Producer, proxy: Proxy, topic: str) -> Ru
 
     cutter = threading.Thread(target=cut)
     cutter.start()
-    producer.commit_transaction(15)
+    producer.commit_transaction(40)
     cutter.join()
     return held
 
@@ -64,7 +64,7 @@ class TestALateEndTxn:
         assert visible(reader, events) == ["first", "half 1"]  # nobody has committed it
         write(producer, events, "half 2")
         with pytest.raises(KafkaException):
-            producer.commit_transaction(10)
+            producer.commit_transaction(30)
         assert visible(reader, events) == ["first", "half 1"]
 
     def test_with_the_sign_in_its_log_and_a_new_producer_the_late_copy_is_refused(
@@ -74,7 +74,7 @@ class TestALateEndTxn:
         producer = transactional(cluster.proxied, identity, lines)
         producer.begin_transaction()
         write(producer, events, "before")
-        producer.commit_transaction(10)
+        producer.commit_transaction(30)
         producer.poll(0)
         assert lines.signs() == []  # an undisturbed commit gives no false alarm
         held = commit_with_its_end_held(producer, proxy, events)
@@ -84,7 +84,7 @@ class TestALateEndTxn:
         successor.begin_transaction()
         write(successor, events, "half 1")
         deliver(proxy, held)
-        successor.abort_transaction(10)
+        successor.abort_transaction(30)
         reader.wait_stable(events)
         assert visible(reader, events) == ["before", "first"]
 
@@ -94,7 +94,7 @@ class TestALateEndTxn:
         producer.begin_transaction()
         write(producer, events, "first")
         held = proxy.hold(Api.END_TXN)
-        producer.commit_transaction(15)
+        producer.commit_transaction(40)
         producer.poll(0)
         assert held.hits == 1
         assert lines.signs() != []
@@ -115,7 +115,7 @@ class TestAnUnansweredCommit:
         fault = proxy.drop(Api.END_TXN, "reply") if lost == "reply" else proxy.hold(Api.END_TXN, "request")
         with pytest.raises(KafkaException) as unknown:
             producer.commit_transaction(0.5)
-        assert fault.hits == 1
+        fault.wait_hit()  # a broker that is slow may not have answered yet
         assert code_of(unknown.value) == KafkaError._TIMED_OUT
         # Without the guard, either guess is wrong in one of the two cases: processing again doubles it, going on loses
         # it. With it: a new producer of the same id waits the outcome out, then the log is asked.
@@ -123,7 +123,7 @@ class TestAnUnansweredCommit:
         reader.wait_stable(events)
         assert (visible(reader, events) == ["first"]) is took_effect
         proxy.clear()
-        wait_until(lambda: visible(reader, events) == (["first"] if took_effect else []), 5, "the outcome stays")
+        wait_until(lambda: visible(reader, events) == (["first"] if took_effect else []), 30, "the outcome stays")
 
 
 class TestATransactionThatOutlivesItsTimeout:
@@ -132,7 +132,7 @@ class TestATransactionThatOutlivesItsTimeout:
     def failure(self, producer: Producer, topic: str) -> int:
         producer.produce(topic, key=b"late", value=b"", partition=0)
         with pytest.raises(KafkaException) as failed:
-            producer.commit_transaction(10)
+            producer.commit_transaction(30)
         return code_of(failed.value)
 
     def test_it_fails_with_the_same_code_as_a_takeover(

@@ -70,7 +70,7 @@ class TestStableFetch:
         assert new.committed() == 1  # what is pending is not shown
         new.transaction(["new barrier"], 1)
         old.write("old 2")
-        old.producer.commit_transaction(10)
+        old.producer.commit_transaction(30)
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events) == ["old barrier", "old 1", "new barrier", "old 2"]
         assert new.committed() == 1  # commands 1 to 5 have events, and would be processed again
@@ -81,13 +81,13 @@ class TestStableFetch:
         old = deposed_with_pending_offsets(ground)
         new = ground.owner()
         assert new.committed(1.0) is None  # the fence: no answer while anything is undecided
-        old.producer.commit_transaction(10)
-        wait_until(lambda: new.committed(1.0) == 6, 10, "the stable position")
+        old.producer.commit_transaction(30)
+        wait_until(lambda: new.committed(1.0) == 6, 30, "the stable position")
         new.transaction(["new barrier"], 6)
         with pytest.raises(KafkaException) as refused:
             old.transaction(["old 2"], 9)
         assert code_of(refused.value) in REFUSED
-        old.producer.abort_transaction(10)
+        old.producer.abort_transaction(30)
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events) == ["old barrier", "old 1", "new barrier"]
         assert new.committed() == 6
@@ -104,7 +104,7 @@ class TestStableFetch:
             old.send_offset(6)
         assert code_of(refused.value) in REFUSED
         new.transaction(["new barrier"], 1)
-        old.producer.abort_transaction(10)
+        old.producer.abort_transaction(30)
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events) == ["old barrier", "new barrier"]
 
@@ -125,7 +125,7 @@ class TestTwoTakeovers:
         new.transaction(["new barrier"], 1)
         for deposed, key in ((middle, "middle 1"), (old, "old 2")):
             deposed.write(key)
-            deposed.producer.commit_transaction(10)
+            deposed.producer.commit_transaction(30)
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events)[-3:] == ["new barrier", "middle 1", "old 2"]
 
@@ -141,11 +141,11 @@ class TestTwoTakeovers:
         transactional(ground.servers, old.transactional_id)  # fence one of the two
         assert new.committed(0.5) is None  # the other is still undecided
         transactional(ground.servers, middle.transactional_id)
-        wait_until(lambda: new.committed(1.0) == 1, 10, "the stable position")
+        wait_until(lambda: new.committed(1.0) == 1, 30, "the stable position")
         new.transaction(["new barrier"], 1)
         for deposed in (old, middle):
             with pytest.raises(KafkaException) as fenced:
-                deposed.producer.commit_transaction(10)
+                deposed.producer.commit_transaction(30)
             assert fenced.value.args[0].fatal()
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events) == ["old barrier", "new barrier"]
@@ -164,8 +164,8 @@ class TestWhatTheBrokerDoesNotFence:
         intruder = transactional(ground.servers, unique("intruder"))
         intruder.begin_transaction()
         intruder.produce(ground.events, key=b"intruder", value=b"", partition=0)
-        intruder.send_offsets_to_transaction([TopicPartition(ground.commands, 0, 9)], nobody, 10)
-        intruder.commit_transaction(10)
+        intruder.send_offsets_to_transaction([TopicPartition(ground.commands, 0, 9)], nobody, 30)
+        intruder.commit_transaction(30)
         stranger.close()
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events) == ["barrier", "intruder"]
@@ -181,8 +181,8 @@ class TestWhatTheBrokerDoesNotFence:
         old.producer.begin_transaction()
         old.write("zombie")
         places = [TopicPartition(ground.commands, 0, offset) for offset in offsets]
-        old.producer.send_offsets_to_transaction(places, old.metadata, 10)
-        old.producer.commit_transaction(10)
+        old.producer.send_offsets_to_transaction(places, old.metadata, 30)
+        old.producer.commit_transaction(30)
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events) == ["old barrier", "new barrier", "zombie"]
         assert new.committed() == 1
@@ -196,7 +196,7 @@ class TestWhatTheBrokerDoesNotFence:
         with pytest.raises(KafkaException) as refused:
             old.transaction(["zombie"], 1)
         assert code_of(refused.value) in REFUSED
-        old.producer.abort_transaction(10)
+        old.producer.abort_transaction(30)
         reader.wait_stable(ground.events)
         assert visible(reader, ground.events) == ["old barrier", "new barrier"]
 
@@ -217,7 +217,7 @@ class TestMetadataOfALivingMember:
         }
         first, second = Consumer(settings), Consumer(settings)
         first.subscribe([commands])
-        wait_until(lambda: first.poll(0.02) or len(first.assignment()) == 2, 20, "both partitions")
+        wait_until(lambda: first.poll(0.02) or len(first.assignment()) == 2, 40, "both partitions")
         captured = first.consumer_group_metadata()
         second.subscribe([commands])
 
@@ -226,7 +226,7 @@ class TestMetadataOfALivingMember:
             second.poll(0.02)
             return len(first.assignment()) == 1 and len(second.assignment()) == 1
 
-        wait_until(moved, 20, "one partition each")
+        wait_until(moved, 40, "one partition each")
         return first, second, second.assignment()[0].partition, captured
 
     def test_taken_at_commit_time_it_commits_for_a_partition_that_moved_away_taken_at_poll_time_it_is_refused(
@@ -238,13 +238,13 @@ class TestMetadataOfALivingMember:
         producer = transactional(cluster.direct, group)
         place = TopicPartition(commands, moved, 1)
         producer.begin_transaction()
-        producer.send_offsets_to_transaction([place], first.consumer_group_metadata(), 10)  # accepted: the wrong owner
-        producer.abort_transaction(10)
+        producer.send_offsets_to_transaction([place], first.consumer_group_metadata(), 30)  # accepted: the wrong owner
+        producer.abort_transaction(30)
         producer.begin_transaction()
         with pytest.raises(KafkaException) as refused:
-            producer.send_offsets_to_transaction([place], captured, 10)
+            producer.send_offsets_to_transaction([place], captured, 30)
         assert code_of(refused.value) in REFUSED
-        producer.abort_transaction(10)
+        producer.abort_transaction(30)
         first.close()
         second.close()
 
@@ -258,7 +258,7 @@ class TestAForeignOpenTransaction:
         foreign = transactional(ground.servers, foreign_id, transaction_timeout_ms=600_000)
         foreign.begin_transaction()
         foreign.produce(ground.events, key=b"foreign", value=foreign_id.encode(), partition=0)
-        foreign.flush(10)
+        foreign.flush(30)
         owner.transaction(["own barrier"], 1)
         # Without the guard: "read to the end" ends before the barrier that was just committed.
         assert visible(reader, ground.events) == []
@@ -290,17 +290,17 @@ class TestMarkersAfterACommit:
         producer = transactional(ground.servers, unique("marker"))
         producer.begin_transaction()
         producer.produce(ground.events, key=b"early", value=b"early", partition=0)
-        producer.commit_transaction(10)
-        wait_until(lambda: visible(reader, ground.events) == ["early"], 10, "the first commit's marker")
+        producer.commit_transaction(30)
+        wait_until(lambda: visible(reader, ground.events) == ["early"], 30, "the first commit's marker")
         markers = cluster.proxy.hold(Api.WRITE_TXN_MARKERS)
         producer.begin_transaction()
         producer.produce(ground.events, key=b"late", value=b"late", partition=0)
-        producer.commit_transaction(10)
+        producer.commit_transaction(30)
         markers.wait_hit()
         # Without the guard a rebuild "to the end" misses what has committed.
         assert visible(reader, ground.events) == ["early"]
         markers.release()
         # With it (read past the offset of the own last committed event) nothing is missing.
         last = 2  # "early", its marker, "late"
-        wait_until(lambda: reader.ends(ground.events, IsolationLevel.READ_COMMITTED)[0] > last, 10, "the last marker")
+        wait_until(lambda: reader.ends(ground.events, IsolationLevel.READ_COMMITTED)[0] > last, 30, "the last marker")
         assert visible(reader, ground.events) == ["early", "late"]

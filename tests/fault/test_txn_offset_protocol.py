@@ -46,7 +46,7 @@ def commit_first_with_its_offsets_held(owner: Owner, producer: Producer, proxy: 
     cutter = threading.Thread(target=cut)
     cutter.start()
     transaction(owner, producer, FIRST)
-    producer.commit_transaction(15)
+    producer.commit_transaction(40)
     cutter.join()
     return held
 
@@ -65,11 +65,11 @@ class TestALateTxnOffsetCommit:
         producer = transactional(cluster.proxied, unique("late"))
         held = commit_first_with_its_offsets_held(owner, producer, proxy)
         transaction(owner, producer, SECOND)
-        producer.commit_transaction(10)
+        producer.commit_transaction(30)
         assert owner.committed() == SECOND
         transaction(owner, producer, THIRD)
         deliver(proxy, held)
-        producer.commit_transaction(10)  # says OK
+        producer.commit_transaction(30)  # says OK
         assert owner.committed() == FIRST
 
     def test_with_the_sign_in_its_log_and_a_new_producer_the_late_copy_is_refused(
@@ -78,7 +78,7 @@ class TestALateTxnOffsetCommit:
         identity, watch = unique("late"), EndTransactionWatch("one")
         producer = transactional(cluster.proxied, identity, watch)
         transaction(owner, producer, FIRST - 1)
-        producer.commit_transaction(10)
+        producer.commit_transaction(30)
         producer.poll(0)
         assert not watch.seen  # an undisturbed transaction gives no false alarm
         held = commit_first_with_its_offsets_held(owner, producer, proxy)
@@ -86,7 +86,7 @@ class TestALateTxnOffsetCommit:
         assert watch.seen  # both calls said OK; only the log tells
         transaction(owner, successor := transactional(cluster.proxied, identity), SECOND)
         deliver(proxy, held)
-        successor.commit_transaction(10)
+        successor.commit_transaction(30)
         assert owner.committed() == SECOND
 
     def test_a_request_timeout_gives_the_sign_too(self, cluster: ProxiedBroker, proxy: Proxy, owner: Owner) -> None:
@@ -94,7 +94,7 @@ class TestALateTxnOffsetCommit:
         producer = transactional(cluster.proxied, unique("late"), watch, socket_timeout_ms=1000)
         held = proxy.hold(Api.TXN_OFFSET_COMMIT)
         transaction(owner, producer, FIRST)
-        producer.commit_transaction(15)
+        producer.commit_transaction(40)
         producer.poll(0)
         assert held.hits == 1
         assert watch.seen

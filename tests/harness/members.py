@@ -52,8 +52,8 @@ def transactional(
         logger.addHandler(lines)
         settings["logger"] = logger
     producer = Producer(settings)
-    producer.list_topics(timeout=10)
-    producer.init_transactions(20)
+    producer.list_topics(timeout=30)
+    producer.init_transactions(40)
     return producer
 
 
@@ -86,7 +86,7 @@ class Owner:
         )
         self.consumer.subscribe([commands])
         self.producer = transactional(bootstrap_servers, self.transactional_id)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while not self.consumer.assignment():
             self.consumer.poll(0.02)
             if time.monotonic() > deadline:
@@ -97,7 +97,7 @@ class Owner:
         """Another member may take the partition over; the producer does not know it."""
         self.consumer.close()
 
-    def committed(self, timeout_s: float = 5.0) -> int | None:
+    def committed(self, timeout_s: float = 30.0) -> int | None:
         """None where it did not answer: offsets are pending, and this reader asks for stable ones only."""
         try:
             return int(self.consumer.committed([TopicPartition(self.commands, 0)], timeout_s)[0].offset)
@@ -110,25 +110,25 @@ class Owner:
         """Within an open transaction; on the broker when this returns."""
         for key in keys:
             self.producer.produce(self.events, key=key.encode(), value=key.encode(), partition=0)
-        self.producer.flush(10)
+        self.producer.flush(30)
 
     def send_offset(self, position: int, metadata: Any = None) -> None:
         place = TopicPartition(self.commands, 0, position)
-        self.producer.send_offsets_to_transaction([place], metadata or self.metadata, 10)
+        self.producer.send_offsets_to_transaction([place], metadata or self.metadata, 30)
 
     def transaction(self, keys: Sequence[str], position: int) -> None:
         """Begin, write, send the offset, commit: raises what the first of them raises."""
         self.producer.begin_transaction()
         self.write(*keys)
         self.send_offset(position)
-        self.producer.commit_transaction(10)
+        self.producer.commit_transaction(30)
 
 
 def seed(bootstrap_servers: str, topic: str, count: int) -> None:
     producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0, "log_level": 0})
     for number in range(count):
         producer.produce(topic, b"command %d" % number, partition=0)
-    producer.flush(10)
+    producer.flush(30)
 
 
 def visible(reader: Reader, topic: str) -> list[str]:
