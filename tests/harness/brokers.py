@@ -49,11 +49,11 @@ class ProxiedBroker:
 def proxied_broker(
     directory: Path, distribution: KafkaDistribution, properties: Mapping[str, str] | None = None
 ) -> Iterator[ProxiedBroker]:
-    port = free_port()
     with (
-        KafkaBroker(directory, distribution, properties=properties, proxy_port=port) as broker,
-        Proxy(port, broker.proxied_port) as proxy,
+        Proxy(free_port()) as proxy,  # it listens before the broker chooses ports of its own: none of them is the same
+        KafkaBroker(directory, distribution, properties=properties, proxy_port=proxy.port) as broker,
     ):
+        proxy.target_port = broker.proxied_port
         yield ProxiedBroker(broker, proxy)
 
 

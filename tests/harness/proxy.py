@@ -153,10 +153,11 @@ class _Connection:
 
 
 class Proxy:
-    """Listens on `port` (0: chosen) and forwards to `target_port` on loopback. A context manager; `stop` ends all."""
+    """Listens on `port` (0: chosen) and forwards to `target_port` on loopback; until that is known (0), connections are
+    refused. A context manager; `stop` ends all."""
 
-    def __init__(self, port: int, target_port: int) -> None:
-        self._target_port = target_port
+    def __init__(self, port: int, target_port: int = 0) -> None:
+        self.target_port = target_port
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._connections: set[_Connection] = set()
@@ -263,7 +264,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                broker = socket.create_connection((LOOPBACK, self._target_port), 30) if self._accepting else None
+                broker = socket.create_connection((LOOPBACK, self.target_port), 30) if self._accepting else None
             except OSError:
                 broker = None
             if broker is None:
