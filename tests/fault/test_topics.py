@@ -21,7 +21,7 @@ def deposits(count: int) -> list[Order]:
 def recreate(scene: Scene, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": scene.cluster.direct, "log_level": 0})
     admin.delete_topics([topic])[topic].result(20)
-    wait_until(lambda: topic not in admin.list_topics(timeout=5).topics, 10, f"{topic} is gone")
+    wait_until(lambda: topic not in admin.list_topics(timeout=30).topics, 40, f"{topic} is gone")
     scene.create_topics()
 
 
@@ -31,7 +31,7 @@ def test_a_topic_recreated_at_rest_is_refused(scene: Scene, which: str) -> None:
     client = scene.client()
     scene.send_all(client, deposits(40))
     worker = scene.started()
-    assert client.wait_answered(20), worker.log()
+    assert client.wait_answered(60), worker.log()
     assert worker.drain() == 0
     recreate(scene, scene.events if which == "events" else scene.commands)
     scene.send_all(client, deposits(20), seed=2)
@@ -49,10 +49,10 @@ def test_an_events_topic_recreated_under_a_running_worker_is_noticed(scene: Scen
     client = scene.client()
     scene.send_all(client, deposits(40))
     worker = scene.started()
-    assert client.wait_answered(20), worker.log()
+    assert client.wait_answered(60), worker.log()
     recreate(scene, scene.events)
     scene.send_all(client, deposits(20), seed=2)
-    worker.wait_log(r"(?i)(recreated|created again|another topic|topic id|deleted)", 30)
+    worker.wait_log(r"(?i)(recreated|created again|another topic|topic id|deleted)")
     client.close()
 
 
@@ -62,7 +62,7 @@ def test_added_partitions_are_refused_at_start(scene: Scene, which: str) -> None
     admin = AdminClient({"bootstrap.servers": scene.cluster.direct, "log_level": 0})
     topic = scene.events if which == "events" else scene.commands
     admin.create_partitions([NewPartitions(topic, PARTITIONS + 1)])[topic].result(20)
-    wait_until(lambda: len(scene.reader.partitions(topic)) == PARTITIONS + 1, 10, "the added partition")
+    wait_until(lambda: len(scene.reader.partitions(topic)) == PARTITIONS + 1, 40, "the added partition")
     worker = scene.started()
     assert worker.wait_ended() == 1, worker.log()
     assert topic in worker.log()
@@ -76,7 +76,7 @@ def test_a_foreign_writers_event_halts_its_partition_by_name(scene: Scene, plant
     client = scene.client()
     scene.send_all(client, deposits(48))
     worker = scene.started()
-    assert client.wait_answered(20), worker.log()
+    assert client.wait_answered(60), worker.log()
     assert worker.drain() == 0
     victim = planted_event(scene, plant)
     worker.start()
@@ -86,7 +86,7 @@ def test_a_foreign_writers_event_halts_its_partition_by_name(scene: Scene, plant
     scene.send_all(client, deposits(48), seed=2)
     elsewhere = [i for i, order in client.outstanding().items() if client.partition_of(order.id) != victim.partition]
     assert elsewhere
-    assert client.wait_answered(20, elsewhere), worker.log()
+    assert client.wait_answered(60, elsewhere), worker.log()
     assert client.outstanding()
     client.close()
 
@@ -107,7 +107,7 @@ def planted_event(scene: Scene, plant: str) -> LogRecord:
     }[plant]
     producer = Producer({"bootstrap.servers": scene.cluster.direct, "log_level": 0})
     producer.produce(scene.events, scene.schemas.encode(name, written[1]), written[0], victim.partition)
-    producer.flush(10)
+    producer.flush(30)
     return victim
 
 
@@ -117,7 +117,7 @@ def test_lost_group_offsets_are_found_again_from_the_log(scene: Scene) -> None:
     client = scene.client()
     scene.send_all(client, deposits(60))
     worker = scene.started()
-    assert client.wait_answered(20), worker.log()
+    assert client.wait_answered(60), worker.log()
     assert worker.drain() == 0
     admin = AdminClient({"bootstrap.servers": scene.cluster.direct, "log_level": 0})
 
@@ -128,10 +128,10 @@ def test_lost_group_offsets_are_found_again_from_the_log(scene: Scene) -> None:
             return "GroupIdNotFound" in str(busy) or "does not exist" in str(busy)
         return True
 
-    wait_until(deleted, 15, "the group is deleted")
+    wait_until(deleted, 60, "the group is deleted")
     worker.start()
     scene.send_all(client, deposits(30), seed=2)
-    assert client.wait_answered(20), worker.log()
+    assert client.wait_answered(60), worker.log()
     evidence = scene.evidence()
     evidence.commit_journal = []  # what the deleted group had committed is gone
     client.close()
@@ -145,11 +145,7 @@ def test_a_fresh_partition_is_fenced_by_its_log_start(scene: Scene) -> None:
     client = scene.client()
     scene.send_all(client, deposits(12))
     worker = scene.started()
-    assert client.wait_answered(20), worker.log()
+    assert client.wait_answered(60), worker.log()
     evidence = scene.verdict()
-    for _ in range(10):  # Kafka's own topic of offsets may be moving: what cannot be read of it now is read again
-        if evidence.commit_journal:
-            break
-        evidence = scene.verdict()
     firsts = {entry.partition: entry.offset for entry in reversed(evidence.commit_journal)}
     assert firsts == dict.fromkeys(range(PARTITIONS), 0)

@@ -68,12 +68,12 @@ def test_a_log_truncated_below_its_checkpoint(own_scene: Scene, seed: int) -> No
     for life, count in ((0, 40), (1, 80)):
         worker.start()
         scene.send_all(client, deposits(count), life)
-        assert client.wait_answered(30), worker.log()
+        assert client.wait_answered(60), worker.log()
         if life == 0:
             assert worker.drain() == 0
-    ends = {e.partition: e.offset for e in scene.reader.committed(scene.name, [scene.commands])}
+    ends = scene.committed_all()
     covered = "SELECT partition, commands_position FROM eventsrc.checkpoint ORDER BY position"
-    wait_until(lambda: dict(scene.database.sql(covered)) == ends, 15, "checkpoints of all")
+    wait_until(lambda: dict(scene.database.sql(covered)) == ends, 60, "checkpoints of all")
     assert worker.drain() == 0
 
     scene.cluster.broker.kill()
@@ -97,7 +97,7 @@ def test_a_log_truncated_below_its_checkpoint(own_scene: Scene, seed: int) -> No
 
     worker.start(DATABASE_URL="")  # somebody works without the checkpoints: what was lost is decided again
     worker.wait_log(r"(?s)(.* open after){4}")
-    wait_until(lambda: len(applied(scene)) == 120, 20, f"all decided again\n{worker.log()}")
+    wait_until(lambda: len(applied(scene)) == 120, 60, f"all decided again\n{worker.log()}")
     assert worker.drain() == 0
 
     worker.start()
@@ -110,7 +110,7 @@ def test_a_log_truncated_below_its_checkpoint(own_scene: Scene, seed: int) -> No
     worker.start()
     worker.wait_log(r"(?s)(.* open after){4}")
     scene.send_all(client, deposits(40), seed=2)
-    assert client.wait_answered(20), worker.log()
+    assert client.wait_answered(60), worker.log()
     scene.wait_checkpoints(2)
     evidence = scene.evidence()
     client.close()

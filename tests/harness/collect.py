@@ -52,7 +52,7 @@ class Reader:
         self._askers: dict[str, Consumer] = {}
 
     def partitions(self, topic: str) -> list[int]:
-        found = self.admin.list_topics(topic, timeout=10).topics[topic]
+        found = self.admin.list_topics(topic, timeout=30).topics[topic]
         return sorted(found.partitions) if found.error is None else []
 
     def ends(self, topic: str, isolation: IsolationLevel) -> dict[int, int]:
@@ -60,7 +60,7 @@ class Reader:
         wanted = {TopicPartition(topic, p): LATEST for p in self.partitions(topic)}
         if not wanted:
             return {}
-        found = self.admin.list_offsets(wanted, isolation_level=isolation, request_timeout=10)
+        found = self.admin.list_offsets(wanted, isolation_level=isolation, request_timeout=30)
         return {place.partition: future.result().offset for place, future in found.items()}
 
     def read(self, topic: str, isolation: str = "read_committed", timeout_s: float = 60.0) -> list[LogRecord]:
@@ -82,17 +82,24 @@ class Reader:
         Asked by a consumer that never joins. The admin client would do, but librdkafka 2.16 takes the process down
         (SIGSEGV in `rd_kafka_cgrp_op`) where its OffsetFetch is answered by a coordinator that is still loading.
         """
+        return self.asked_committed(group, topics) or []
+
+    def asked_committed(self, group: str, topics: Collection[str]) -> list[CommittedOffset] | None:
+        """As `committed`; None where there was no answer: the coordinator is loading or moving, or is slow."""
         consumer = self._askers.get(group)
         if consumer is None:
             consumer = self._askers[group] = self._consumer("read_uncommitted", group)
         places = [TopicPartition(topic, partition) for topic in topics for partition in self.partitions(topic)]
-        found: list[TopicPartition] = []
-        with contextlib.suppress(KafkaException):  # the coordinator is loading or moving: whoever polls asks again
+        try:
             found = consumer.committed(places, 20)
+        except KafkaException:
+            return None
+        if any(place.error is not None for place in found):
+            return None
         return [
             CommittedOffset(place.topic, place.partition, place.offset, place.metadata or "")
             for place in found
-            if place.error is None and place.offset >= 0
+            if place.offset >= 0
         ]
 
     def close(self) -> None:
@@ -100,7 +107,8 @@ class Reader:
             self._askers.popitem()[1].close()
 
     def journal(self, group: str, topics: Collection[str]) -> list[CommittedOffset]:
-        """Every committed commit of the group, in log order."""
+        """Every committed commit of the group, in log order. Waits until no transaction hides some: another group's may."""
+        self.wait_stable(_OFFSETS_TOPIC)
         entries: list[CommittedOffset] = []
         for record in self.read(_OFFSETS_TOPIC):
             entry = _parse_commit(record, group)
@@ -120,6 +128,7 @@ class Reader:
             evidence.commands += self.read(commands)
             for partition, end in self.ends(commands, IsolationLevel.READ_COMMITTED).items():
                 evidence.commands_end[(commands, partition)] = end
+        self.wait_stable(f"{pipeline}.dead-letter")  # its markers need not come with those of the events
         evidence.dead_letters = self.read(f"{pipeline}.dead-letter")
         evidence.replies = self.read(f"{pipeline}.replies")
         evidence.committed = self.committed(group or pipeline, topics)

@@ -73,13 +73,13 @@ class WireClient:
         self._topic = f"{pipeline}.{AGGREGATE}.commands"
         self._namespace = f"{pipeline}.{AGGREGATE}".replace("-", "_")
         self._producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 1, "log_level": 0})
-        self._partitions = len(self._producer.list_topics(self._topic, timeout=10).topics[self._topic].partitions)
+        self._partitions = len(self._producer.list_topics(self._topic, timeout=30).topics[self._topic].partitions)
         self._consumer = Consumer(
             {"bootstrap.servers": bootstrap_servers, "group.id": "wire-client", "enable.auto.commit": False,
              "fetch.wait.max.ms": 20, "log_level": 0}
         )  # fmt: skip
         place = TopicPartition(f"{pipeline}.replies", reply_partition)
-        place.offset = self._consumer.get_watermark_offsets(place, timeout=10)[1]
+        place.offset = self._consumer.get_watermark_offsets(place, timeout=30)[1]
         self._consumer.assign([place])
         self._changed = threading.Condition()
         self._waiting: dict[bytes, Order] = {}

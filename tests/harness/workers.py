@@ -21,6 +21,9 @@ ROOT = Path(__file__).parent.parent.parent
 OPEN = " open after "
 """In the log of a worker that has recovered a partition."""
 
+LONG_S = 60.0
+"""Bounds waits for what must happen and has no deadline of its own: longer than a busy machine stalls."""
+
 
 class Worker:
     """One `python -m eventsrc run` of an application, restartable under the same instance id."""
@@ -68,7 +71,7 @@ class Worker:
     def stop(self) -> None:
         """SIGSTOP: to everybody else it is gone, and it does not know."""
         self._signal(signal.SIGSTOP)
-        wait_until(lambda: self.stopped, 30, f"{self.instance_id} is stopped")
+        wait_until(lambda: self.stopped, LONG_S, f"{self.instance_id} is stopped")
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
@@ -76,12 +79,12 @@ class Worker:
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
 
-    def drain(self, timeout_s: float = 60.0) -> int:
+    def drain(self, timeout_s: float = LONG_S) -> int:
         """SIGTERM, then the exit code. Raises `TimeoutError` with its log where it does not end."""
         self.terminate()
         return self.wait_ended(timeout_s)
 
-    def wait_ended(self, timeout_s: float = 60.0) -> int:
+    def wait_ended(self, timeout_s: float = LONG_S) -> int:
         assert self.process is not None
         try:
             return self.process.wait(timeout_s)
@@ -98,7 +101,7 @@ class Worker:
             return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         return False
 
-    def wait_stopped(self, timeout_s: float = 60.0) -> None:
+    def wait_stopped(self, timeout_s: float = LONG_S) -> None:
         """Until a fault point has stopped it."""
         wait_until(
             lambda: self.stopped or not self.running, timeout_s, f"{self.instance_id} stops\n{self.log()[-2000:]}"
@@ -114,7 +117,7 @@ class Worker:
             log.seek(0 if whole else self._mark)
             return log.read().decode(errors="replace")
 
-    def wait_log(self, pattern: str, timeout_s: float = 60.0) -> re.Match[str]:
+    def wait_log(self, pattern: str, timeout_s: float = LONG_S) -> re.Match[str]:
         """The first match in this start's log. Raises `TimeoutError` with the log's end."""
         deadline = time.monotonic() + timeout_s
         while (found := re.search(pattern, self.log())) is None:
