@@ -266,7 +266,9 @@ def test_a_commit_that_returned_while_the_next_batch_was_decided(bank: Bank, mon
             ahead.set()
             wait_until(lambda: not drivers[0]._inbox.empty(), TIMEOUT_S, "the commit has returned")
             drivers[0]._sent_s -= 1.5 * limit_s
-            drivers[0]._ticked_s -= 1.5 * limit_s  # it looks for calls that do not return before it looks into the inbox
+            drivers[0]._ticked_s -= (
+                1.5 * limit_s
+            )  # it looks for calls that do not return before it looks into the inbox
         return effects
 
     def commit_when_the_next_is_decided(what: Request, by: str) -> None:
