@@ -38,7 +38,7 @@ def test_workers_join_and_leave_inside_transactions(scene: Scene, seed: int) -> 
     for worker in workers:
         if not worker.running:
             worker.start()
-    traffic.stop(60)
+    traffic.stop()
     scene.verdict()
     assert all(worker.running for worker in workers), scene.logs()
 

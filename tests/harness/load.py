@@ -209,7 +209,7 @@ class Traffic:
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float = 40.0) -> None:
+    def stop(self, timeout_s: float = 120.0) -> None:
         """Raises `TimeoutError` where commands stay unanswered: somebody has lost them, or progress."""
         self.end()
         deadline = time.monotonic() + timeout_s
