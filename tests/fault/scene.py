@@ -21,7 +21,7 @@ from tests.harness.database import Database
 from tests.harness.evidence import CommittedOffset, Evidence, read_history
 from tests.harness.load import AGGREGATE, History, Order, Traffic, WireClient, random_order
 from tests.harness.wire import Schemas
-from tests.harness.workers import Worker
+from tests.harness.workers import LONG_S, Worker
 
 APP = "tests.harness.bank:pipeline"
 PARTITIONS = 4
@@ -129,11 +129,11 @@ class Scene:
         self._traffic.append(traffic)
         return traffic
 
-    def wait_events(self, count: int, timeout_s: float = 60.0) -> None:
+    def wait_events(self, count: int, timeout_s: float = LONG_S) -> None:
         """Until that many records (barriers included) are visible in the events topic."""
         wait_until(lambda: len(self.reader.read(self.events)) >= count, timeout_s, f"{count} events\n{self.logs()}")
 
-    def wait_committed(self, position: int, timeout_s: float = 60.0) -> None:
+    def wait_committed(self, position: int, timeout_s: float = LONG_S) -> None:
         """Until the group's committed offsets add up to so much."""
 
         wait_until(lambda: self.committed() >= position, timeout_s, f"committed {position}")
@@ -147,15 +147,15 @@ class Scene:
             found = self.reader.asked_committed(self.name, [self.commands])
             return found is not None
 
-        wait_until(answered, 60, "the committed offsets are told")
+        wait_until(answered, LONG_S, "the committed offsets are told")
         return sum(entry.offset for entry in found or [])
 
     def committed_all(self) -> dict[int, int]:
         """The committed offset of each partition, once all commands are processed: a commit is answered before it is told."""
-        self.reader.wait_at_rest(self.name, [AGGREGATE], 60)
+        self.reader.wait_at_rest(self.name, [AGGREGATE], LONG_S)
         return {entry.partition: entry.offset for entry in self.reader.committed(self.name, [self.commands])}
 
-    def wait_checkpoints(self, count: int, timeout_s: float = 60.0) -> None:
+    def wait_checkpoints(self, count: int, timeout_s: float = LONG_S) -> None:
         """Until so many more are kept than now."""
         before = self.database.taken()
         wait_until(
@@ -177,7 +177,7 @@ class Scene:
             evidence.history = read_history([self._history])
         return evidence
 
-    def verdict(self, timeout_s: float = 60.0, *, history_complete: bool = True) -> Evidence:
+    def verdict(self, timeout_s: float = LONG_S, *, history_complete: bool = True) -> Evidence:
         """Waits for rest, then fails with every violation found. The evidence is for further assertions."""
         try:
             self.reader.wait_at_rest(self.name, [AGGREGATE], timeout_s)
